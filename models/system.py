@@ -1,0 +1,100 @@
+"""What every system shares: a Keras model whose `train_step` is one step of its game."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+Batch = dict[str, tf.Tensor]
+
+
+class System(tf.keras.Model):
+  """A system of networks that are trained together.
+
+  A subclass builds all networks and optimizers (`optimizer.build(variables)`) in `__init__`, so that a checkpoint restores at
+  once, and defines one method `<phase>_step(batch) -> dict of scalar losses` per phase. All that training changes is a
+  `tf.Variable` reachable from the model. A loss is a sum over the replica's samples divided by `config.batch_size`, so that sums
+  over replicas are means over the global batch; the returned losses are summed over replicas for the log.
+
+  Attributes:
+    Config: the system's config dataclass (extends `RunConfig` and `DataConfig`); its `system` class variable is the name.
+    config: the settings that this model was built from.
+    step: int64 variable, the number of finished steps of the current phase.
+    phase: name of the current phase; chosen before the step is traced.
+  """
+
+  Config: ClassVar[type]
+
+  def __init__(self, config: Any):
+    super().__init__(name=config.system)
+    self.config = config
+    self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name='step',
+                            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+    self.phase = next(iter(self.phases(config)))
+    self._averages: list[tf.Variable] = []
+
+  @classmethod
+  def phases(cls, config: Any) -> dict[str, int]:
+    """Names of the training phases and their numbers of steps, in order."""
+    return {'train': config.train_steps}
+
+  def averaged_networks(self) -> list[tf.keras.Model]:
+    """The networks whose exponential moving average is evaluated; none unless a system says so."""
+    return []
+
+  def average_weights(self, decay: float) -> None:
+    """Starts averages of the weights (moving statistics included) of `averaged_networks`; call at the end of `__init__`."""
+    self._average_decay = decay
+    if decay > 0:
+      self._averages = [
+          tf.Variable(w, trainable=False, name='average', aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+          for network in self.averaged_networks() for w in network.weights]
+
+  def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+    """One step of the current phase. Keras calls this in a replica."""
+    losses = getattr(self, f'{self.phase}_step')(batch)
+    if self._averages and self.phase == 'train':
+      # A short run should not be dominated by its random start, so the decay grows with the step.
+      step = tf.cast(self.step, tf.float32)
+      decay = tf.minimum(self._average_decay, (1 + step) / (10 + step))
+      weights = [w for network in self.averaged_networks() for w in network.weights]
+      for average, weight in zip(self._averages, weights, strict=True):
+        average.assign(decay * average + (1 - decay) * weight)
+    self.step.assign_add(1)
+    return losses
+
+  @contextlib.contextmanager
+  def averaged_weights(self) -> Iterator[None]:
+    """Within this context the networks hold their averaged weights (all weights as they are, where nothing is averaged)."""
+    if not self._averages:
+      yield
+      return
+    weights = [w for network in self.averaged_networks() for w in network.weights]
+    trained = [w.numpy() for w in weights]
+    for weight, average in zip(weights, self._averages, strict=True):
+      weight.assign(average.numpy())
+    try:
+      yield
+    finally:
+      for weight, value in zip(weights, trained, strict=True):
+        weight.assign(value)
+
+  def sample(self, batch: Batch) -> dict[str, tf.Tensor]:
+    """Columns of the sample sheet for a batch: name -> images [B, H, W, 3] in [-1, 1]."""
+    raise NotImplementedError(f'{type(self).__name__} shows no samples')
+
+  def transfer(self, source: tf.Tensor, driver: tf.Tensor) -> tf.Tensor:
+    """Shows the source as the driver moves; what the two are is said by each system.
+
+    Args:
+      source: [B, H, W, 3] images in [-1, 1] of whom to show.
+      driver: the motion to show.
+    Returns:
+      [B, H, W, 3] images in [-1, 1].
+    """
+    raise NotImplementedError(f'{type(self).__name__} transfers nothing')
+
+  def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+    """Functions of the exported SavedModel by name, `serving_default` among them: uint8 images in and out, free batch size."""
+    raise NotImplementedError(f'{type(self).__name__} exports nothing')
