@@ -1,0 +1,55 @@
+"""What every command of the project shares: flags of its own, and an error that is one line."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str], usage: str) -> None:
+  """Parses a command's own flags, so that two commands in one process never share a flag.
+
+  Args:
+    values: the command's flags; `flags.DEFINE_string(..., flag_values=values)` fills it.
+    argv: the program's name and its arguments.
+    usage: what `--help` prints above the flags.
+  Raises:
+    ValueError: for an unknown or mistyped flag, a missing required one, and an argument that is no flag.
+    SystemExit: after `--help` was printed.
+  """
+  if any(a in ('--help', '-h', '--helpfull') for a in argv[1:]):
+    print(f'{usage.strip()}\n{values.get_help()}')
+    raise SystemExit(0)
+  values.unparse_flags()
+  for name in values:
+    values[name].unparse()
+  try:
+    rest = values(list(argv))[1:]
+  except flags.Error as error:
+    raise ValueError(str(error)) from None
+  if rest:
+    raise ValueError(f'{rest[0]!r} is not a flag; write --name=value (--help lists the flags)')
+
+
+def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:
+  """Runs a command and returns its exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C.
+
+  Such an error is a ValueError or OSError whose message is one line; it is printed without a traceback
+  (set PERSONAE_TRACEBACK=1 to see it). A longer message comes from inside a library and keeps its traceback.
+
+  Args:
+    main: the command; takes the program's name and its arguments.
+    argv: the same, `sys.argv` if not given.
+  """
+  try:
+    main(list(sys.argv if argv is None else argv))
+  except KeyboardInterrupt:
+    print('stopped', file=sys.stderr)
+    return 130
+  except (ValueError, OSError) as error:
+    if os.environ.get('PERSONAE_TRACEBACK') or '\n' in str(error).strip():
+      raise
+    print(f'error: {str(error).strip() or type(error).__name__}', file=sys.stderr)
+    return 2
+  return 0
