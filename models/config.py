@@ -5,6 +5,7 @@ all derive from it. A system's own config (for example `models.gcgan.GCGANConfig
 """
 
 import dataclasses
+import math
 from typing import Any
 
 
@@ -31,27 +32,80 @@ def option(default: Any, help: str, *, low: float | None = None, high: float | N
 
 
 def check_fields(config: Any) -> None:
-  """Raises ConfigError if a field of the dataclass `config` has the wrong type or is out of its range."""
+  """Raises ConfigError if a field of the dataclass `config` has a wrong type or value, or shared settings contradict each other."""
   for field in dataclasses.fields(config):
     value, meta = getattr(config, field.name), field.metadata
-    wanted = field.type if isinstance(field.type, type) else type(field.default)
+    wanted = type(field.default)
     if wanted is float and type(value) is int:
-      object.__setattr__(config, field.name, float(value))
-    elif type(value) is not wanted:
-      raise ConfigError(f'{field.name}={value!r} is not of type {wanted.__name__}', (field.name,))
+      value = float(value)
+      object.__setattr__(config, field.name, value)
     low, high, choices = meta.get('low'), meta.get('high'), meta.get('choices')
-    below = low is not None and not value >= low
-    above = high is not None and not value <= high
-    if below or above:
-      allowed = ' and '.join([f'at least {low}'] * (low is not None) + [f'at most {high}'] * (high is not None))
-      raise ConfigError(f'{field.name}={value!r} is out of range: {allowed} is allowed', (field.name,))
-    if choices is not None and value not in choices:
-      raise ConfigError(f'{field.name}={value!r} is not one of {", ".join(choices)}', (field.name,))
+    bad = (type(value) is not wanted
+           or (wanted is float and not math.isfinite(value))
+           or (low is not None and value < low)
+           or (high is not None and value > high)
+           or (choices is not None and value not in choices)
+           or (wanted is str and any(ord(c) < 32 for c in value)))
+    if bad:
+      raise ConfigError(f'{field.name}={value!r} is not allowed: {allowed(field)} is needed', (field.name,))
+  if isinstance(config, RunConfig):
+    _check_run(config)
+
+
+def _check_run(config: 'RunConfig') -> None:
+  every = config.steps_per_execution
+  for name in ('log_every', 'checkpoint_every', 'sample_every'):
+    if getattr(config, name) % every:
+      raise ConfigError(f'{name}={getattr(config, name)} is not a multiple of steps_per_execution={every}: '
+                        'set one so that it is', (name, 'steps_per_execution'))
+  if config.strategy == 'default' and config.cpu_devices > 1:
+    raise ConfigError(f'cpu_devices={config.cpu_devices} leaves devices idle under strategy=default: set strategy=mirrored '
+                      'or cpu_devices=1', ('cpu_devices', 'strategy'))
+
+
+def allowed(field: dataclasses.Field) -> str:
+  """Says in words which values a field takes: 'an integer of at least 1'."""
+  meta = field.metadata
+  if meta.get('choices'):
+    return 'one of ' + ', '.join(repr(c) if not c else c for c in meta['choices'])
+  words = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'one line of text'}[type(field.default)]
+  low, high = meta.get('low'), meta.get('high')
+  bounds = [f'at least {low}'] * (low is not None) + [f'at most {high}'] * (high is not None)
+  return words + (' of ' + ' and '.join(bounds) if bounds else '')
+
+
+def parse_value(field: dataclasses.Field, text: str) -> Any:
+  """Turns the text of a flag into the value of its field.
+
+  Raises:
+    ConfigError: if the text is not of the field's type. Ranges are left to `check_fields`.
+  """
+  kind = type(field.default)
+  if kind is str:
+    return text
+  try:
+    return {'true': True, 'false': False, '1': True, '0': False}[text.lower()] if kind is bool else kind(text)
+  except (KeyError, ValueError):
+    raise ConfigError(f'{field.name}={text!r} is not allowed: {allowed(field)} is needed', (field.name,)) from None
+
+
+def format_value(value: Any) -> str:
+  """The text of a value; `parse_value` reads the same value from it."""
+  return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
+  """The fields in which two configs of one class differ: name -> (value in the first, value in the second)."""
+  pairs = {f.name: (getattr(first, f.name), getattr(second, f.name)) for f in dataclasses.fields(first)}
+  return {name: (a, b) for name, (a, b) in pairs.items() if a != b}
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-  """How long, how often, where and how exactly a run computes. The same for every system."""
+  """How long, how often, where and how exactly a run computes. The same for every system.
+
+  A phase `p` of a system lasts `p_steps` steps: `train_steps`, and for example `pretrain_steps`.
+  """
 
   train_steps: int = option(200_000, 'Adversarial steps (one step = one generator update).', low=0)
   batch_size: int = option(16, 'Images per step, over all replicas.', low=1)
@@ -64,6 +118,8 @@ class RunConfig:
   deterministic: bool = option(False, "Use TensorFlow's deterministic kernels (slower; CPU float32 is exact without).")
   strategy: str = option('default', 'Device plan: one device, all local devices, or the workers of TF_CONFIG.',
                          choices=('default', 'mirrored', 'multi_worker'))
+  cpu_devices: int = option(1, 'Split the CPU into this many devices, to try --strategy=mirrored without GPUs.',
+                            low=1, high=64)
   worker_timeout: int = option(600, 'Seconds a worker waits for the others before it gives up.', low=1)
   xla: str = option('auto', 'Compile the step with XLA; auto means on GPU and TPU only.', choices=('auto', 'on', 'off'))
   precision: str = option('float32', 'Arithmetic of the networks.', choices=('float32', 'mixed_bfloat16'))
@@ -77,7 +133,7 @@ class DataConfig:
 
   dataset: str = option('synthetic', 'synthetic (rendered on first use), or the path of a prepared data set.')
   data_dir: str = option('~/.cache/personae', 'Where rendered data sets are kept.')
-  cache_gb: float = option(4.0, 'Encoded pictures are held in memory up to this size, read by row beyond it.', low=0.0)
+  cache_gb: float = option(4.0, 'Decoded pictures are held in memory up to this size, read by row beyond it.', low=0.0)
   face_model: str = option('', 'Morphable model of the synthetic world: a .npz of ours or an ICT-FaceKit folder; '
                                'empty is the built-in one.')
   alignment: str = option('paper', "Crop of rendered faces: paper is the 3-point affine of the GC-GAN paper, similarity "
@@ -86,3 +142,8 @@ class DataConfig:
   identities: int = option(300, 'People in the synthetic data set; one in ten is held out.', low=4)
   images_per_identity: int = option(24, 'Rendered images of each synthetic person.', low=2)
   world_seed: int = option(0, 'Seeds the synthetic data set.', low=0, high=2**31 - 1)
+  augment_flip: bool = option(False, 'Mirror half of the training pairs.')
+  augment_shift: float = option(0.0, 'Shift training pairs by up to this share of the crop.', low=0.0, high=0.5)
+  augment_scale: float = option(0.0, 'Grow or shrink training pairs by up to this share.', low=0.0, high=0.5)
+  augment_colour: float = option(0.0, 'Change brightness, contrast and saturation of training pairs by up to this share.',
+                                 low=0.0, high=0.5)
