@@ -1,1 +1,8 @@
-__all__ = []
+"""Systems by name. A system registers by one line here."""
+
+from models.gcgan import GCGAN
+from models.system import System
+
+SYSTEMS: dict[str, type[System]] = {'gcgan': GCGAN}
+
+__all__ = ['SYSTEMS']

@@ -1,0 +1,429 @@
+"""GC-GAN: Geometry-Contrastive GAN for Facial Expression Transfer (Qiao et al. 2018, https://arxiv.org/abs/1802.01822).
+
+A picture of a person and the landmarks of an expression give the picture of that person with that expression. The
+embedding E turns landmarks into a code of the expression and is trained first, by a contrastive loss; then E is fixed, and the
+generator G and the critic D play WGAN-GP beside an L1 loss. Where the paper is silent or contradicts itself, the reading
+is a field of `GCGANConfig`, named [paper], [released code] or [choice].
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+import losses
+from models.config import ConfigError, DataConfig, RunConfig, check_fields, option
+from models.layers import Adam, ChannelLayerNorm, StepDecay
+from models.system import Batch, System
+
+LANDMARKS = 68
+CODE = 32  # z_g, the expression.
+IDENTITY_CODE = 128  # z_i.
+
+
+@dataclasses.dataclass(frozen=True)
+class GCGANConfig(DataConfig, RunConfig):
+  """Settings of GC-GAN. The defaults are the paper's, as far as it says."""
+
+  system: ClassVar[str] = 'gcgan'
+
+  image_size: int = option(64, 'Height and width of the pictures: a power of two, since critic and decoder halve and double '
+                               'it.', low=32, high=256)
+  width: float = option(1.0, 'Multiplies the channel counts of generator and critic; codes, RGB and the embedding of the '
+                             'landmarks stay.', low=1 / 64, high=4.0)
+  condition: str = option('embedding', 'What tells the generator the expression: embedding is GC-GAN; onehot, the label of the '
+                                       'target, the CDAAE arm; landmark_image, points drawn in a fourth channel, SPG.',
+                          choices=('embedding', 'onehot', 'landmark_image'))
+  expressions: int = option(6, 'Number of expression labels of the data set, for condition=onehot.', low=2)
+  n_skips: int = option(1, 'Connections from encoder to decoder, from the outermost (half size) inwards: 1 [paper], 3 '
+                           '[released code].', low=0, high=3)
+  skip: str = option('add', 'How a skip joins: add [released code] or concat.', choices=('add', 'concat'))
+  output_norm: bool = option(True, 'Batch normalisation before the last tanh: true [paper], false [released code].')
+  pretrain_steps: int = option(20_000, 'Steps that train the embedding, before it is fixed.', low=0)
+  learning_rate: float = option(3e-4, 'Initial rate of every Adam.', low=0.0)
+  learning_rate_decay: float = option(0.98, 'The rate is multiplied by this ... [released code]', low=0.0, high=1.0)
+  learning_rate_decay_every: int = option(20_000, '... once in so many steps [released code] ...', low=1)
+  learning_rate_floor: float = option(5e-5, '... until it is this low [released code].', low=0.0)
+  critic_steps: int = option(5, 'Critic updates for each generator update, all on the same batch [released code].', low=0)
+  contrastive_weight: float = option(1.0, 'Weight of the contrastive loss of E (lambda_1); 0 removes it.', low=0.0)
+  landmark_weight: float = option(1.0, 'Weight of the landmark reconstruction of E (lambda_2); 0 removes it.', low=0.0)
+  image_weight: float = option(1.0, 'Weight of the L1 image loss of G (lambda_3); 0 removes it.', low=0.0)
+  adversarial_weight: float = option(1e-3, 'Weight of the adversarial loss of G (lambda_4); 0 removes it.', low=0.0)
+  penalty_weight: float = option(10.0, 'Weight of the gradient penalty of D [released code]; 0 removes it.', low=0.0)
+  margin: float = option(5.0, 'Squared distance beyond which codes of different expressions are left alone.', low=0.0)
+  contrastive_balance: str = option('pair', 'pair: one mean over all pairs [paper]; class: the mean over same plus the mean over '
+                                            'different pairs [released code].', choices=('pair', 'class'))
+  image_loss_reduction: str = option('mean', 'L1 over the numbers of a picture: mean [choice], which lets the critic speak, or sum '
+                                             '[released code], which does not.', choices=('mean', 'sum'))
+  real_sample: str = option('input', "The critic's real picture: the input [paper] or the target [released code].",
+                            choices=('input', 'target'))
+  landmark_jitter: float = option(0.0, 'Standard deviation of noise on every training landmark; 1 is half a picture.',
+                                  low=0.0, high=0.2)
+  ema_decay: float = option(0.0, 'Decay of the average of the generator that is evaluated; 0 is none [paper].', low=0.0,
+                            high=0.99999)
+
+  def __post_init__(self):
+    check_fields(self)
+    if self.image_size & (self.image_size - 1):
+      raise ConfigError(f'image_size={self.image_size} is not a power of two: 32, 64, 128 and 256 are allowed', ('image_size',))
+    if self.batch_size < 2:
+      raise ConfigError('batch_size=1 leaves batch normalisation nothing to compare: at least 2 is needed', ('batch_size',))
+    for bad, message, fields in self._contradictions():
+      if bad:
+        raise ConfigError(message, fields)
+
+  def _contradictions(self) -> list[tuple[bool, str, tuple[str, str]]]:
+    embeds = self.condition == 'embedding'
+    return [
+        (self.n_skips == 0 and self.skip == 'concat', 'skip=concat has nothing to join with n_skips=0: set n_skips=1 or leave '
+         'skip=add', ('skip', 'n_skips')),
+        (not embeds and self.pretrain_steps > 0, f'condition={self.condition} has no embedding to train with '
+         f'pretrain_steps={self.pretrain_steps}: set pretrain_steps=0', ('condition', 'pretrain_steps')),
+        (embeds and self.pretrain_steps == 0 and not self.init_from, 'pretrain_steps=0 leaves condition=embedding with a random '
+         'embedding: set pretrain_steps, or init_from=RUN', ('pretrain_steps', 'condition')),
+        (self.condition == 'onehot' and self.landmark_jitter > 0, f'landmark_jitter={self.landmark_jitter} moves landmarks that '
+         'condition=onehot never sees: set landmark_jitter=0', ('landmark_jitter', 'condition')),
+        (embeds and self.contrastive_weight == 0 and self.landmark_weight == 0, 'contrastive_weight=0 and landmark_weight=0 leave '
+         'the embedding no loss: raise one', ('contrastive_weight', 'landmark_weight')),
+        (self.image_weight == 0 and self.adversarial_weight == 0, 'image_weight=0 and adversarial_weight=0 leave the generator no '
+         'loss: raise one', ('image_weight', 'adversarial_weight')),
+        (self.adversarial_weight > 0 and self.critic_steps == 0, f'critic_steps=0 never trains the critic that '
+         f'adversarial_weight={self.adversarial_weight} listens to: raise critic_steps or set adversarial_weight=0',
+         ('critic_steps', 'adversarial_weight')),
+        (self.adversarial_weight == 0 and self.critic_steps > 0, f'critic_steps={self.critic_steps} trains a critic that '
+         'adversarial_weight=0 ignores: set critic_steps=0', ('critic_steps', 'adversarial_weight')),
+        (self.learning_rate_floor > self.learning_rate, f'learning_rate_floor={self.learning_rate_floor} is above '
+         f'learning_rate={self.learning_rate}: lower it', ('learning_rate_floor', 'learning_rate')),
+    ]
+
+  @classmethod
+  def tiny(cls, **changes) -> 'GCGANConfig':
+    """The smallest real GC-GAN, for tests."""
+    return cls(**{'image_size': 32, 'width': 1 / 16, 'batch_size': 4, 'pretrain_steps': 2, 'train_steps': 2,
+                  'critic_steps': 2, **changes})
+
+
+class _Layers:
+  """Layers with the released code's initial weights, seeded so that a config always gives the same network."""
+
+  def __init__(self, config: GCGANConfig, network: int, synchronized: bool = False):
+    self._synchronized = synchronized
+    self._policy = tf.keras.mixed_precision.Policy(config.precision)
+    self._seeds = np.random.default_rng([config.seed, network])
+    self._width = config.width
+
+  def channels(self, count: int) -> int:
+    return max(1, round(count * self._width))
+
+  def _normal(self) -> tf.keras.initializers.Initializer:
+    return tf.keras.initializers.RandomNormal(stddev=0.02, seed=int(self._seeds.integers(2**31)))
+
+  def dense(self, units: int, **kwargs) -> tf.keras.layers.Layer:
+    return tf.keras.layers.Dense(units, kernel_initializer=self._normal(), **{'dtype': self._policy, **kwargs})
+
+  def conv(self, filters: int, strides: int, **kwargs) -> tf.keras.layers.Layer:
+    truncated = tf.keras.initializers.TruncatedNormal(stddev=0.02, seed=int(self._seeds.integers(2**31)))
+    return tf.keras.layers.Conv2D(filters, 5, strides, 'same', kernel_initializer=truncated,
+                                  **{'dtype': self._policy, **kwargs})
+
+  def deconv(self, filters: int) -> tf.keras.layers.Layer:
+    return tf.keras.layers.Conv2DTranspose(filters, 5, 2, 'same', kernel_initializer=self._normal(), dtype=self._policy)
+
+  def norm(self, **kwargs) -> tf.keras.layers.Layer:
+    return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=self._synchronized,
+                                              **{'dtype': self._policy, **kwargs})
+
+  def relu(self, inputs: tf.Tensor, name: str | None = None) -> tf.Tensor:
+    return tf.keras.layers.ReLU(dtype=self._policy, name=name)(self.norm()(inputs))
+
+
+def embedding_network(config: GCGANConfig, synchronized: bool = False) -> tf.keras.Model:
+  """E: landmarks [B, 68, 2] -> (expression code z_g [B, 32], at least 0; the landmarks again [B, 68, 2] in [-1, 1])."""
+  layers = _Layers(config, 0, synchronized)
+  landmarks = tf.keras.Input([LANDMARKS, 2], name='landmarks')
+  values = tf.keras.layers.Flatten()(landmarks)
+  values = layers.relu(layers.dense(128)(values))
+  values = layers.relu(layers.dense(64)(values))
+  code = layers.relu(layers.dense(CODE)(values))
+  values = layers.relu(layers.dense(64)(code))
+  values = layers.relu(layers.dense(128)(values))
+  values = layers.dense(2 * LANDMARKS, activation='tanh', dtype='float32')(values)
+  code = tf.keras.layers.Activation('linear', dtype='float32')(code)
+  return tf.keras.Model(landmarks, [code, tf.keras.layers.Reshape([LANDMARKS, 2])(values)], name='embedding')
+
+
+def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.keras.Model:
+  """G: (image [B, S, S, 3], condition) -> image [B, S, S, 3], both in [-1, 1].
+
+  The condition is a vector [B, C] that joins the code z_i of the image, or a map [B, S, S, 1] that joins the image (SPG).
+  """
+  layers, size = _Layers(config, 1, synchronized), config.image_size
+  width = layers.channels
+  image = tf.keras.Input([size, size, 3], name='image')
+  concat = tf.keras.layers.Concatenate
+  drawn = config.condition == 'landmark_image'
+  condition = tf.keras.Input([size, size, 1] if drawn else [CODE if config.condition == 'embedding' else config.expressions],
+                             name='condition')
+
+  values = concat()([image, condition]) if drawn else image
+  encoded = []
+  for filters in (64, 128, 256):
+    values = layers.relu(layers.conv(width(filters), 2)(values))
+    encoded.append(values)
+  values = tf.keras.layers.Flatten()(values)
+  values = layers.relu(layers.dense(width(1024))(values))
+  values = layers.relu(layers.dense(IDENTITY_CODE)(values))
+  if not drawn:
+    values = concat(dtype=config.precision)([values, condition])
+  small = size // 16
+  values = layers.relu(layers.dense(small * small * width(256))(values))
+  values = tf.keras.layers.Reshape([small, small, width(256)])(values)
+  for depth, filters in enumerate((256, 128, 64)):
+    values = layers.relu(layers.deconv(width(filters))(values))
+    if depth >= 3 - config.n_skips:
+      join = tf.keras.layers.Add if config.skip == 'add' else concat
+      values = join(dtype=config.precision)([values, encoded[2 - depth]])
+  values = layers.relu(layers.deconv(width(64))(values))
+  values = layers.conv(3, 1, dtype='float32')(values)
+  if config.output_norm:
+    values = layers.norm(dtype='float32')(values)
+  return tf.keras.Model([image, condition], tf.keras.layers.Activation('tanh', dtype='float32')(values), name='generator')
+
+
+def critic_network(config: GCGANConfig) -> tf.keras.Model:
+  """D: image [B, S, S, 3] in [-1, 1] -> score [B], the mean of its last map [choice; the released code sums, a rescaling]."""
+  layers = _Layers(config, 2)
+  image = values = tf.keras.Input([config.image_size, config.image_size, 3], name='image')
+  for filters in (64, 128, 256, 512):
+    values = layers.conv(layers.channels(filters), 2)(values)
+    values = ChannelLayerNorm(dtype=config.precision)(values)
+    values = tf.keras.layers.LeakyReLU(0.2, dtype=config.precision)(values)
+  values = layers.conv(1, 2, dtype='float32')(values)
+  return tf.keras.Model(image, tf.reduce_mean(values, [1, 2, 3]), name='critic')
+
+
+def draw_landmarks(landmarks: tf.Tensor, size: int) -> tf.Tensor:
+  """Draws points as SPG wants them: -1 everywhere, 1 in the pixel of each point; points outside the picture are left out.
+
+  Args:
+    landmarks: [B, P, 2] x and y in [-1, 1], from edge to edge of the picture.
+    size: height and width of the map in pixels.
+  Returns:
+    [B, size, size, 1] float32.
+  """
+  pixels = tf.cast(tf.floor((landmarks + 1) / 2 * size), tf.int32)
+  columns = tf.one_hot(pixels[..., 0], size)  # All zeros for a point outside.
+  rows = tf.one_hot(pixels[..., 1], size)
+  counts = tf.einsum('bpy,bpx->byx', rows, columns)
+  return 2 * tf.minimum(counts, 1.0)[..., tf.newaxis] - 1
+
+
+class GCGAN(System):
+  """The game of GC-GAN, see the module's page.
+
+  Batches hold `input_image`, `target_image` [B, S, S, 3], `target_landmarks`, `reference_landmarks` [B, 68, 2], `target_expression`,
+  `reference_expression` [B] and `index` [B], a sample's place in the global batch.
+
+  Attributes:
+    embedding: E, None unless condition=embedding.
+    generator: G.
+    critic: D.
+  """
+
+  Config = GCGANConfig
+
+  def __init__(self, config: GCGANConfig):
+    super().__init__(config)
+    self.embedding = embedding_network(config, self.synchronized) if config.condition == 'embedding' else None
+    self.generator = generator_network(config, self.synchronized)
+    self.critic = critic_network(config)
+    self.embedding_optimizer = self._adam(self.embedding) if self.embedding else None
+    self.generator_optimizer = self._adam(self.generator)
+    self.critic_optimizer = self._adam(self.critic)
+    self.average_weights(config.ema_decay)
+
+  @classmethod
+  def phases(cls, config: GCGANConfig) -> dict[str, int]:
+    pretrain = {'pretrain': config.pretrain_steps} if config.condition == 'embedding' else {}
+    return {**pretrain, 'train': config.train_steps}
+
+  def averaged_networks(self) -> list[tf.keras.Model]:
+    return [self.generator]
+
+  def _adam(self, network: tf.keras.Model) -> Adam:
+    config = self.config
+    rate = StepDecay(self.step, config.learning_rate, config.learning_rate_decay, config.learning_rate_decay_every,
+                     config.learning_rate_floor)
+    optimizer = Adam(rate, beta_1=0.5, beta_2=0.999, epsilon=1e-8)
+    optimizer.build(network.trainable_variables)
+    return optimizer
+
+  # Training.
+
+  def _noise_seed(self, *stream: int) -> tf.Tensor:
+    """A seed for stateless draws of this step; other streams give independent draws."""
+    seed = tf.constant([self.config.seed, 0], tf.int64)
+    for part in (self.step, *stream):
+      seed = tf.random.experimental.stateless_fold_in(seed, part)
+    return seed
+
+  def _epsilon(self, index: tf.Tensor, iteration: int) -> tf.Tensor:
+    """[B] in [0, 1): where critic update `iteration` measures its slope; drawn for the global batch, so that replicas agree."""
+    draws = tf.random.stateless_uniform([self.config.batch_size], self._noise_seed(0, iteration), alg='philox')
+    return tf.gather(draws, index)
+
+  def _landmarks(self, batch: Batch, name: str, stream: int) -> tf.Tensor:
+    landmarks = batch[f'{name}_landmarks']
+    if self.config.landmark_jitter == 0:
+      return landmarks
+    shape = [self.config.batch_size, *landmarks.shape[1:]]
+    noise = tf.random.stateless_normal(shape, self._noise_seed(stream), alg='philox')
+    return landmarks + self.config.landmark_jitter * tf.gather(noise, batch['index'])
+
+  def _mean(self, values: tf.Tensor) -> tf.Tensor:
+    """This replica's share of the mean over the global batch."""
+    return tf.reduce_sum(values) / self.config.batch_size
+
+  def step_pretrain(self, batch: Batch) -> dict[str, tf.Tensor]:
+    """Trains E: L_E = lambda_1 L_contr + lambda_2 L_gr.
+
+    Targets and references go through E in one pass. The references are the batch's own landmarks in another order, so the batch
+    moments are those of two passes.
+    """
+    config = self.config
+    target, reference = self._landmarks(batch, 'target', 1), self._landmarks(batch, 'reference', 2)
+    different = tf.not_equal(batch['target_expression'], batch['reference_expression'])
+    with tf.GradientTape() as tape:
+      codes, rebuilt = self.embedding(tf.concat([target, reference], axis=0), training=True)
+      first, second = tf.split(codes, 2)
+      pairs = losses.contrastive_loss(first, second, different, config.margin)
+      contrastive = tf.reduce_sum(pairs * self._pair_weights(different))
+      landmark = self._mean(losses.landmark_loss(target, tf.split(rebuilt, 2)[0]))
+      loss = tf.constant(0.0)
+      if config.contrastive_weight > 0:
+        loss += config.contrastive_weight * contrastive
+      if config.landmark_weight > 0:
+        loss += config.landmark_weight * landmark
+    _descend(tape, loss, self.embedding, self.embedding_optimizer)
+    return {'embedding_loss': loss, 'contrastive_loss': contrastive, 'landmark_loss': landmark}
+
+  def _pair_weights(self, different: tf.Tensor) -> tf.Tensor:
+    if self.config.contrastive_balance == 'pair':
+      return tf.fill(tf.shape(different), 1 / self.config.batch_size)
+    count = tf.reduce_sum(tf.cast(different, tf.float32))
+    replicas = tf.distribute.get_replica_context()
+    if replicas.num_replicas_in_sync > 1:
+      count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return losses.class_balance(different, self.config.batch_size - count, count)
+
+  def step_train(self, batch: Batch) -> dict[str, tf.Tensor]:
+    """One round of WGAN-GP: `critic_steps` updates of D, then one of G, all on this batch, with E fixed.
+
+    The critic's updates differ in the penalty's epsilon only: as in the released code they see the same batch. G does not change in
+    between, so it runs once, and its moving statistics move once a step (a loop that runs G again for each critic update would move
+    them six times towards the same batch).
+    """
+    config = self.config
+    condition = self._condition(self._landmarks(batch, 'target', 1), batch['target_expression'])
+    with tf.GradientTape() as generator_tape:
+      fake = self.generator([batch['input_image'], condition], training=True)
+
+    logs = {}
+    real = batch[f'{config.real_sample}_image']
+    for iteration in range(config.critic_steps):
+      logs = self._critic_update(real, fake, self._epsilon(batch['index'], iteration))
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(fake)
+      image = self._mean(losses.l1_loss(batch['target_image'], fake, config.image_loss_reduction))
+      logs['image_loss'] = image
+      loss = tf.constant(0.0)
+      if config.image_weight > 0:
+        loss += config.image_weight * image
+      if config.adversarial_weight > 0:
+        adversarial = self._mean(losses.wasserstein_generator_loss(self.critic(fake, training=True)))
+        logs['adversarial_loss'] = adversarial
+        loss += config.adversarial_weight * adversarial
+    variables = self.generator.trainable_variables
+    gradients = generator_tape.gradient(fake, variables, output_gradients=tape.gradient(loss, fake))
+    self.generator_optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    return {'generator_loss': loss, **logs}
+
+  def _critic_update(self, real: tf.Tensor, fake: tf.Tensor, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
+    """L_D = D(fake) - D(real) + lambda_gp (||grad D|| - 1)^2, Eq. 5 with WGAN-GP. Real and fake share a pass."""
+    with tf.GradientTape() as tape:
+      real_scores, fake_scores = tf.split(self.critic(tf.concat([real, fake], axis=0), training=True), 2)
+      critic = loss = self._mean(losses.wasserstein_critic_loss(real_scores, fake_scores))
+      logs = {'critic_loss': critic}
+      if self.config.penalty_weight > 0:
+        samples = losses.interpolate(real, fake, epsilon)
+        penalty = self._mean(losses.gradient_penalty(lambda images: self.critic(images, training=True), samples))
+        logs['gradient_penalty'] = penalty
+        loss += self.config.penalty_weight * penalty
+    _descend(tape, loss, self.critic, self.critic_optimizer)
+    return logs
+
+  # Use.
+
+  def _condition(self, landmarks: tf.Tensor | None, expression: tf.Tensor | None) -> tf.Tensor:
+    if self.config.condition == 'embedding':
+      return self.encode(landmarks)
+    if self.config.condition == 'onehot':
+      return tf.one_hot(expression, self.config.expressions)
+    return draw_landmarks(landmarks, self.config.image_size)
+
+  def encode(self, landmarks: tf.Tensor) -> tf.Tensor:
+    """The expression code z_g of landmarks: [B, 68, 2] in [-1, 1] -> [B, 32], at least 0. Only with condition=embedding."""
+    return self.embedding(landmarks, training=False)[0]
+
+  def generate(self, images: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
+    """Shows people with the expression of a condition, for example of a code between two of `encode`'s.
+
+    Args:
+      images: [B, S, S, 3] in [-1, 1].
+      condition: codes [B, 32], one-hot labels [B, expressions] or drawn landmarks [B, S, S, 1].
+    Returns:
+      [B, S, S, 3] in [-1, 1].
+    """
+    return self.generator([images, condition], training=False)
+
+  def transfer(self, source: tf.Tensor, driver: tf.Tensor) -> tf.Tensor:
+    """Shows the source with the expression of the driver.
+
+    Args:
+      source: [B, S, S, 3] images in [-1, 1] of whom to show.
+      driver: [B, 68, 2] landmarks in [-1, 1] of the crop; with condition=onehot [B] labels of expressions.
+    Returns:
+      [B, S, S, 3] images in [-1, 1].
+    """
+    return self.generate(source, self._condition(driver, driver))
+
+  def sample(self, batch: Batch) -> dict[str, tf.Tensor]:
+    driver = batch['target_expression' if self.config.condition == 'onehot' else 'target_landmarks']
+    return {'input': batch['input_image'], 'output': self.transfer(batch['input_image'], driver),
+            'target': batch['target_image']}
+
+  def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+    """`serving_default`: `images` uint8 [N, S, S, 3] and `landmarks` float32 [N, 68, 2] in [-1, 1] (with condition=onehot `expressions`
+    int32 [N]) -> `images` uint8. With condition=embedding also `encode`: `landmarks` -> `codes` float32 [N, 32]."""
+    size = self.config.image_size
+    images = tf.TensorSpec([None, size, size, 3], tf.uint8, name='images')
+    landmarks = tf.TensorSpec([None, LANDMARKS, 2], tf.float32, name='landmarks')
+
+    def show(source: tf.Tensor, driver: tf.Tensor) -> dict[str, tf.Tensor]:
+      shown = self.transfer(tf.cast(source, tf.float32) / 127.5 - 1, driver)
+      return {'images': tf.cast(tf.round(tf.clip_by_value((shown + 1) * 127.5, 0, 255)), tf.uint8)}
+
+    if self.config.condition == 'onehot':
+      labels = tf.TensorSpec([None], tf.int32, name='expressions')
+      return {'serving_default': tf.function(lambda images, expressions: show(images, expressions), [images, labels])}
+    functions = {'serving_default': tf.function(lambda images, landmarks: show(images, landmarks), [images, landmarks])}
+    if self.config.condition == 'embedding':
+      functions['encode'] = tf.function(lambda landmarks: {'codes': self.encode(landmarks)}, [landmarks])
+    return functions
+
+
+def _descend(tape: tf.GradientTape, loss: tf.Tensor, network: tf.keras.Model, optimizer: Adam) -> None:
+  variables = network.trainable_variables
+  optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))

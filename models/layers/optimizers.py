@@ -1,0 +1,49 @@
+"""Optimizers that follow a system's own step."""
+
+import tensorflow as tf
+
+
+class Adam(tf.keras.optimizers.Adam):
+  """Keras' Adam with its update done by one kernel.
+
+  Keras writes the update as ten operations that each walk over all weights; TensorFlow's kernel walks once, and on CPUs the update of a
+  large network is bound by memory. Same formula, same variables, same checkpoints.
+  """
+
+  def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+    if isinstance(gradient, tf.IndexedSlices) or self.amsgrad:
+      super().update_step(gradient, variable)
+      return
+    slot = self._index_dict[self._var_key(variable)]
+    finished = tf.cast(self.iterations + 1, variable.dtype)
+    beta_1, beta_2 = tf.constant(self.beta_1, variable.dtype), tf.constant(self.beta_2, variable.dtype)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle, m=self._momentums[slot].handle, v=self._velocities[slot].handle,
+        beta1_power=beta_1**finished, beta2_power=beta_2**finished, lr=tf.cast(self.learning_rate, variable.dtype),
+        beta1=beta_1, beta2=beta_2, epsilon=tf.constant(self.epsilon, variable.dtype), grad=gradient)
+
+
+class StepDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
+  """The rate start * factor^floor(step / every), but never below floor.
+
+  It reads the system's step, not the optimizer's own count, so that a critic that is updated five times a step decays like its
+  generator.
+
+  Args:
+    step: the system's step variable.
+    start: rate at step 0.
+    factor: what each decay multiplies by.
+    every: steps between two decays.
+    floor: the lowest rate.
+  """
+
+  def __init__(self, step: tf.Variable, start: float, factor: float, every: int, floor: float):
+    self.step, self.start, self.factor, self.every, self.floor = step, start, factor, every, floor
+
+  def __call__(self, iterations: tf.Tensor) -> tf.Tensor:
+    del iterations
+    decays = tf.cast(self.step // self.every, tf.float32)
+    return tf.maximum(self.start * self.factor**decays, self.floor)
+
+  def get_config(self) -> dict:
+    return {'start': self.start, 'factor': self.factor, 'every': self.every, 'floor': self.floor}
