@@ -18,15 +18,17 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 VERSION = '0.1.0'
-SOURCE_TYPE = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
+TRAINED_MODEL = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
+DATA_CHART = 'http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia'
 _EXTENSION = 'http://iptc.org/std/Iptc4xmpExt/2008-02-29/'
 _PNG_KEY = 'XML:com.adobe.xmp'
 _MP4_UUID = bytes.fromhex('be7acfcb97a942e89c71999491e3afac')
 
 
-def _packet(model: str, version: str) -> bytes:
-  fields = {'DigitalSourceType': SOURCE_TYPE, 'AISystemUsed': f'Personae {model}'.strip(),
-            'AISystemVersionUsed': version or VERSION}
+def _packet(model: str, version: str, source_type: str = TRAINED_MODEL) -> bytes:
+  fields = {'DigitalSourceType': source_type}
+  if source_type == TRAINED_MODEL:
+    fields.update(AISystemUsed=f'Personae {model}'.strip(), AISystemVersionUsed=version or VERSION)
   body = ''.join(f'<Iptc4xmpExt:{k}>{escape(v)}</Iptc4xmpExt:{k}>' for k, v in fields.items())
   return ('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
           '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -47,7 +49,8 @@ def to_uint8(images: Any) -> np.ndarray:
   return np.rint((np.clip(images.astype(np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
-def save_image(path: str | os.PathLike, image: Any, model: str = '', version: str = '') -> None:
+def save_image(path: str | os.PathLike, image: Any, model: str = '', version: str = '',
+               source_type: str = TRAINED_MODEL) -> None:
   """Writes a generated PNG or JPEG with its provenance.
 
   Args:
@@ -55,6 +58,7 @@ def save_image(path: str | os.PathLike, image: Any, model: str = '', version: st
     image: [H, W, 3] uint8, or float in [-1, 1].
     model: name of the system that made it.
     version: version of the model; the project's if empty.
+    source_type: IPTC's digital source type; `DATA_CHART` for a drawing of numbers, which names no model.
   Raises:
     ValueError: if the name ends otherwise.
   """
@@ -63,7 +67,7 @@ def save_image(path: str | os.PathLike, image: Any, model: str = '', version: st
   if kind is None:
     raise ValueError(f'{path}: pictures are written as .png, .jpg or .jpeg')
   path.parent.mkdir(parents=True, exist_ok=True)
-  packet, options = _packet(model, version), {}
+  packet, options = _packet(model, version, source_type), {}
   if kind == 'PNG':
     options['pnginfo'] = PngImagePlugin.PngInfo()
     options['pnginfo'].add_itxt(_PNG_KEY, packet.decode())

@@ -13,7 +13,7 @@ from evaluate.provenance import save_image, to_uint8
 _PAPER, _INK, _GREY = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
-def make_sheet(columns: Mapping[str, Any], captions: Sequence[str] = (), tile: int = 128, width: int = 1600) -> np.ndarray:
+def make_sheet(columns: Mapping[str, Any], captions: Sequence[str] = (), tile: int = 128, width: int = 1640) -> np.ndarray:
   """Draws samples side by side, each as a block with one picture per column.
 
   Args:

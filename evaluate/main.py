@@ -1,0 +1,60 @@
+"""Evaluates a run: `python -m evaluate.main --workdir=RUN` writes `RUN/eval/results.json` and figures, and prints the table."""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from evaluate import EVALUATIONS
+from evaluate.results import summary, write_results
+from input_pipeline import PIPELINES
+from models import commands, runs
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string('workdir', None, 'The run.', flag_values=FLAGS, required=True)
+flags.DEFINE_string('dataset', '', "Held-out faces of this data set instead of the run's own.", flag_values=FLAGS)
+flags.DEFINE_integer('pairs', 600, 'Held-out pairs at most; 0 means all.', flag_values=FLAGS, lower_bound=0)
+flags.DEFINE_string('inception_weights', '', "Keras' Inception v3 weights without top (.h5), for Inception distances.",
+                    flag_values=FLAGS)
+
+
+def evaluate_run(workdir: str | Path, model: Any = None, config: Any = None, dataset: str = '', **options: Any) -> dict[str, Any]:
+  """Evaluates a run with its averaged weights.
+
+  Args:
+    workdir: the run; `eval/` in it is written.
+    model: the trained system; restored from the newest checkpoint if not given.
+    config: its config; read from the run if not given.
+    dataset: held-out faces of this data set instead of the run's own.
+    **options: of the system's evaluation.
+  Returns:
+    What `results.json` holds.
+  Raises:
+    FileNotFoundError: if there is no run.
+  """
+  workdir = Path(workdir)
+  start = time.time()
+  config = config or runs.load_config(workdir)
+  if model is None:
+    model = runs.restore(workdir)
+  if dataset:
+    config = dataclasses.replace(config, dataset=dataset)
+  with model.averaged_weights():
+    rows = EVALUATIONS[config.system](model, config, workdir / 'eval', **options)
+  results = write_results(workdir / 'eval' / 'results.json', config.system, int(model.step), config.dataset, rows)
+  for protocol in dict.fromkeys(row['protocol'] for row in rows):
+    print(f'\n{summary(rows, protocol)}')
+  print(f'\n{workdir / "eval" / "results.json"} ({time.time() - start:.0f} s)', flush=True)
+  return results
+
+
+def main(argv: list[str]) -> None:
+  commands.parse(FLAGS, argv, __doc__)
+  evaluate_run(FLAGS.workdir, dataset=FLAGS.dataset, pairs=FLAGS.pairs, inception_weights=FLAGS.inception_weights)
+
+
+if __name__ == '__main__':
+  sys.exit(commands.run(main))

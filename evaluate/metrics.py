@@ -1,0 +1,187 @@
+"""The figures of the evaluation as pure functions of numpy arrays. Pictures are uint8 RGB [N, H, W, 3], points pixels [N, 68, 2]."""
+
+import numpy as np
+from scipy import linalg
+from scipy.spatial import Delaunay
+from skimage.metrics import structural_similarity
+
+MOUTH = np.arange(48, 68)
+MOUTH_AND_BROW = np.concatenate([np.arange(17, 27), MOUTH])
+_MAX_PSNR = 100.0  # What identical pictures get: an infinite mean would say nothing.
+
+
+def ssim(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+  """Structural similarity with a Gaussian window of 11 pixels and deviation 1.5, data range 255, mean over channels.
+
+  Source: Wang et al. 2004; population covariance, only windows that lie inside, as in `tf.image.ssim`.
+
+  Args:
+    outputs: [N, H, W, 3] uint8, H and W at least 11.
+    targets: [N, H, W, 3] uint8.
+  Returns:
+    [N] float64 in [-1, 1].
+  """
+  _check_pair(outputs, targets)
+  return np.array([
+      structural_similarity(a, b, data_range=255, channel_axis=-1, gaussian_weights=True, sigma=1.5,
+                            use_sample_covariance=False) for a, b in zip(outputs, targets, strict=True)])
+
+
+def squared_error(outputs: np.ndarray, targets: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+  """Sum of squared differences of 8-bit values per picture, over the pixels of `masks` [N, H, W] where given; [N]."""
+  _check_pair(outputs, targets)
+  difference = (outputs.astype(np.float64) - targets) ** 2
+  return (difference if masks is None else difference * masks[..., None]).sum((1, 2, 3))
+
+
+def psnr(outputs: np.ndarray, targets: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+  """10 log10(255^2 / mean squared error) in dB per picture, at most 100 (identical pictures).
+
+  Args:
+    outputs: [N, H, W, 3] uint8.
+    targets: [N, H, W, 3] uint8.
+    masks: [N, H, W] bool, the pixels that count; all if not given.
+  Returns:
+    [N] float64.
+  """
+  count = np.prod(outputs.shape[1:]) if masks is None else 3 * masks.sum((1, 2))
+  error = squared_error(outputs, targets, masks) / count
+  return np.minimum(_MAX_PSNR, 10 * np.log10(255.0**2 / np.maximum(error, 1e-12)))
+
+
+def mouth_masks(points: np.ndarray, height: int, width: int, grow: float = 0.25) -> np.ndarray:
+  """The box of points 48-67, its width and height made larger by `grow` about its centre, and cut at the picture's edge.
+
+  Args:
+    points: [N, 68, 2] pixels (x, y); a pixel's centre has whole coordinates.
+    height: of the pictures.
+    width: of the pictures.
+    grow: share by which the box is larger than the points' own.
+  Returns:
+    [N, H, W] bool, at least one pixel each.
+  """
+  mouth = points[:, MOUTH]
+  low, high = mouth.min(1), mouth.max(1)
+  margin = (high - low) * grow / 2
+  limit = np.array([width - 1, height - 1])
+  low = np.clip(np.floor(low - margin), 0, limit)[:, None, None]
+  high = np.clip(np.ceil(high + margin), 0, limit)[:, None, None]
+  y, x = np.mgrid[:height, :width]
+  return (x >= low[..., 0]) & (x <= high[..., 0]) & (y >= low[..., 1]) & (y <= high[..., 1])
+
+
+def face_masks(points: np.ndarray, height: int, width: int) -> np.ndarray:
+  """The convex hull of the 68 points: jaw to brows.
+
+  Args:
+    points: [N, 68, 2] pixels (x, y).
+    height: of the pictures.
+    width: of the pictures.
+  Returns:
+    [N, H, W] bool.
+  """
+  y, x = np.mgrid[:height, :width]
+  grid = np.stack([x.ravel(), y.ravel()], -1)
+  return np.stack([Delaunay(p).find_simplex(grid).reshape(height, width) >= 0 for p in points])
+
+
+def laplacian_energy(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+  """Sum over a mask of the squared Laplacian (4 neighbours) of the grey picture; the frame of one pixel does not count.
+
+  Sharpness is this of the output over this of the target.
+
+  Args:
+    images: [N, H, W, 3] uint8.
+    masks: [N, H, W] bool.
+  Returns:
+    [N] float64.
+  """
+  grey = images.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+  laplacian = (grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * grey[:, 1:-1, 1:-1])
+  return (laplacian**2 * masks[:, 1:-1, 1:-1]).sum((1, 2))
+
+
+def landmark_error(found: np.ndarray, true: np.ndarray, which: np.ndarray) -> np.ndarray:
+  """Mean distance of the points `which`, in units of the true face's inter-ocular distance (outer eye corners, 36 to 45).
+
+  Args:
+    found: [N, 68, 2] pixels.
+    true: [N, 68, 2] pixels.
+    which: numbers of the points that count, such as `MOUTH`.
+  Returns:
+    [N] float64.
+  """
+  unit = np.linalg.norm(true[:, 36] - true[:, 45], axis=-1)
+  return np.linalg.norm(found[:, which] - true[:, which], axis=-1).mean(-1) / unit
+
+
+def auc(positive: np.ndarray, negative: np.ndarray, positive_weights: np.ndarray | None = None,
+        negative_weights: np.ndarray | None = None) -> np.ndarray:
+  """Probability that a positive score lies above a negative one, ties counted half (area under the ROC curve).
+
+  Args:
+    positive: [P] scores.
+    negative: [Q] scores.
+    positive_weights: [..., P] how often each counts; once if not given.
+    negative_weights: [..., Q] likewise.
+  Returns:
+    [...] float64 in [0, 1].
+  """
+  a = np.ones(len(positive)) if positive_weights is None else positive_weights
+  b = np.ones(len(negative)) if negative_weights is None else negative_weights
+  order = np.argsort(negative)
+  negative = negative[order]
+  below = np.concatenate([np.zeros(b.shape[:-1] + (1,)), np.cumsum(b[..., order], -1)], -1)
+  left, right = (below[..., np.searchsorted(negative, positive, side)] for side in ('left', 'right'))
+  return (a * (left + right) / 2).sum(-1) / (a.sum(-1) * b.sum(-1))
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+  """|mean_a - mean_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of two sets of features.
+
+  Source: Heusel et al. 2017. tr (S_a S_b)^(1/2) is the sum of singular values of the product of the centred features, which
+  needs no matrix root and holds for singular covariances too.
+
+  Args:
+    a: [N, D] features.
+    b: [M, D] features.
+  """
+  mean_a, mean_b = a.mean(0), b.mean(0)
+  x, y = (a - mean_a) / np.sqrt(len(a) - 1), (b - mean_b) / np.sqrt(len(b) - 1)
+  if len(a) > a.shape[1] and len(b) > b.shape[1]:
+    x, y = linalg.qr(x, mode='r')[0][:x.shape[1]], linalg.qr(y, mode='r')[0][:y.shape[1]]
+  cross = linalg.svdvals(x @ y.T).sum()
+  return float(max(0.0, ((mean_a - mean_b) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross))
+
+
+def kernel_distance(a: np.ndarray, b: np.ndarray, weights_a: np.ndarray | None = None,
+                    weights_b: np.ndarray | None = None) -> np.ndarray:
+  """Unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3. Zero in the mean for equal distributions.
+
+  Source: Binkowski et al. 2018 (KID).
+
+  Args:
+    a: [N, D] features.
+    b: [M, D] features.
+    weights_a: [..., N] how often each counts (a picture is never paired with itself); once if not given.
+    weights_b: [..., M] likewise.
+  Returns:
+    [...] float64.
+  """
+  a, b = a.astype(np.float64), b.astype(np.float64)
+  u = np.ones(len(a)) if weights_a is None else weights_a
+  v = np.ones(len(b)) if weights_b is None else weights_b
+
+  def within(x, w):
+    kernel = (x @ x.T / x.shape[1] + 1) ** 3
+    np.fill_diagonal(kernel, 0)
+    return ((w @ kernel) * w).sum(-1) / (w.sum(-1) ** 2 - (w**2).sum(-1))
+
+  between = ((u @ ((a @ b.T / a.shape[1] + 1) ** 3)) * v).sum(-1) / (u.sum(-1) * v.sum(-1))
+  return within(a, u) + within(b, v) - 2 * between
+
+
+def _check_pair(outputs: np.ndarray, targets: np.ndarray) -> None:
+  if outputs.dtype != np.uint8 or targets.dtype != np.uint8 or outputs.shape != targets.shape:
+    raise ValueError(f'expected two equal sets of uint8 pictures, got {outputs.dtype} {outputs.shape} and '
+                     f'{targets.dtype} {targets.shape}')

@@ -1,0 +1,171 @@
+"""The rows of `RUN/eval/results.json`, their file, and the table on the screen.
+
+A row is `{"protocol", "metric", "subject", "slice", "value", "low", "high", "count", "identities", "seeds", "embedding"}`: `low` and
+`high` bound a 95 % bootstrap over people and their images; a value that could not be measured is null with count 0.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evaluate import intervals
+from evaluate.intervals import Estimate
+
+Row = dict[str, Any]
+
+
+class Measure(NamedTuple):
+  """A figure of each picture. Its figure for a set is the mean, or a ratio of sums where there are denominators.
+
+  Attributes:
+    values: [N] values, or numerators.
+    denominators: [N], or None for a mean.
+  """
+
+  values: np.ndarray
+  denominators: np.ndarray | None = None
+
+  def statistic(self, chosen: np.ndarray) -> Any:
+    """The figure of the pictures `chosen` ([N] bool) as a function of their weights."""
+    if self.denominators is None:
+      return intervals.mean_of(self.values[chosen])
+    return intervals.ratio_of(self.values[chosen], self.denominators[chosen])
+
+
+def make_row(protocol: str, metric: str, subject: str, slice: str, estimate: Estimate, count: int, identities: int,
+             seeds: int = 1, embedding: str | None = None) -> Row:
+  """One row; a value that is missing or not finite becomes null with count 0."""
+  missing = estimate.value is None or not math.isfinite(estimate.value)
+  value, low, high = (None, None, None) if missing else estimate
+  return {'protocol': protocol, 'metric': metric, 'subject': subject, 'slice': slice, 'value': value, 'low': low, 'high': high,
+          'count': 0 if missing else int(count), 'identities': 0 if missing else int(identities), 'seeds': int(seeds),
+          'embedding': embedding}
+
+
+def make_rows(protocol: str, measures: Mapping[str, Mapping[str, Measure]], people: np.ndarray,
+              slices: Mapping[str, np.ndarray], differences: Iterable[str] = ()) -> list[Row]:
+  """Rows of every subject, metric and slice.
+
+  Args:
+    protocol: such as `table1`.
+    measures: subject -> metric -> figures of the N pictures.
+    people: [N] the identity of each picture.
+    slices: name -> [N] bool.
+    differences: metrics for which also the paired difference `model_minus_X` is given for every other subject X.
+  """
+  rows = []
+  for name, chosen in slices.items():
+    weights = intervals.bootstrap_weights(people[chosen]) if chosen.any() else np.zeros((1, 0))
+    size = {'count': int(chosen.sum()), 'identities': len(np.unique(people[chosen]))}
+    for subject, metrics in measures.items():
+      for metric, measure in metrics.items():
+        statistic = measure.statistic(chosen)
+        rows.append(make_row(protocol, metric, subject, name, intervals.estimate(statistic, weights), **size))
+        if metric in differences and subject != 'model' and metric in measures['model']:
+          of_model = measures['model'][metric].statistic(chosen)
+          paired = intervals.estimate(lambda w, a=of_model, b=statistic: a(w) - b(w), weights)
+          rows.append(make_row(protocol, metric, f'model_minus_{subject}', name, paired, **size))
+  return rows
+
+
+def write_results(path: str | os.PathLike, system: str, step: int, data: str, rows: Sequence[Row]) -> dict[str, Any]:
+  """Writes and returns `{"system", "step", "data", "results"}`; the file appears whole or not at all.
+
+  Raises:
+    ValueError: if a row holds a number that JSON does not have.
+  """
+  results = {'system': system, 'step': int(step), 'data': data, 'results': list(rows)}
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f'.{path.name}.part')
+  temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + '\n')
+  os.replace(temporary, path)
+  return results
+
+
+def read_results(workdir: str | os.PathLike) -> dict[str, Any]:
+  """The results of a run.
+
+  Raises:
+    FileNotFoundError: if the run was not evaluated.
+    ValueError: if the file is not one of ours.
+  """
+  path = Path(workdir) / 'eval' / 'results.json'
+  if not path.is_file():
+    raise FileNotFoundError(f'{path} does not exist: run `python -m evaluate.main --workdir={workdir}` first')
+  try:
+    results = json.loads(path.read_text())
+    rows = results['results']
+  except (json.JSONDecodeError, KeyError, TypeError) as error:
+    raise ValueError(f'{path} is damaged ({error}): run `python -m evaluate.main --workdir={workdir}` again') from None
+  return {**results, 'results': rows}
+
+
+def save_samples(path: str | os.PathLike, names: np.ndarray, people: np.ndarray,
+                 measures: Mapping[str, Mapping[str, Measure]], slices: Mapping[str, np.ndarray]) -> None:
+  """Writes the figures of each picture, so that two runs can be compared picture by picture.
+
+  Args:
+    path: the `.npz`.
+    names: [N] a name of each picture that is the same in every run.
+    people: [N] identities.
+    measures: subject -> metric -> figures of the N pictures.
+    slices: name -> [N] bool.
+  """
+  arrays = {'sample': names, 'identity': people, **{f'slice/{name}': chosen for name, chosen in slices.items()}}
+  for subject, metrics in measures.items():
+    for metric, (values, denominators) in metrics.items():
+      arrays[f'{subject}/{metric}'] = values
+      if denominators is not None:
+        arrays[f'{subject}/{metric}/denominator'] = denominators
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  np.savez_compressed(path, **arrays)
+
+
+def find_row(rows: Iterable[Row], metric: str, subject: str = 'model', slice: str = 'all', protocol: str = '') -> Row | None:
+  """The row with these names, None if there is none."""
+  for row in rows:
+    if (row['metric'], row['subject'], row['slice']) == (metric, subject, slice) and protocol in ('', row['protocol']):
+      return row
+  return None
+
+
+def write_value(row: Row | None) -> str:
+  """`0.861 [0.852, 0.869]`, or `-` where nothing was measured."""
+  if row is None or row['value'] is None:
+    return '-'
+  if row['low'] is None:
+    return f'{row["value"]:.3f}'
+  return f'{row["value"]:.3f} [{row["low"]:.3f}, {row["high"]:.3f}]'
+
+
+def make_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """Columns aligned by spaces: the first to the left, the others to the right."""
+  widths = [max(len(str(line[k])) for line in [header, *lines]) for k in range(len(header))]
+  return '\n'.join('  '.join(str(cell).ljust(w) if k == 0 else str(cell).rjust(w)
+                             for k, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+                   for line in [header, *lines])
+
+
+def summary(rows: Sequence[Row], protocol: str) -> str:
+  """A protocol's rows as one table for each slice: metrics down, subjects across."""
+  rows = [row for row in rows if row['protocol'] == protocol and '_minus_' not in row['subject']]
+  parts = []
+  for name in dict.fromkeys(row['slice'] for row in rows):
+    here = [row for row in rows if row['slice'] == name]
+    subjects = list(dict.fromkeys(row['subject'] for row in here))
+    metrics = list(dict.fromkeys((row['metric'], row['embedding']) for row in here))
+    size = max(here, key=lambda row: row['count'])
+    lines = []
+    for metric, embedding in metrics:
+      cells = [[r for r in here if (r['metric'], r['embedding'], r['subject']) == (metric, embedding, s)] for s in subjects]
+      lines.append([metric + (f' ({embedding})' if embedding else '')] + [write_value(c[0] if c else None) for c in cells])
+    title = f'{protocol}, {name} ({size["count"]} pictures of {size["identities"]} people)'
+    parts.append(make_table([title, *subjects], lines))
+  return '\n\n'.join(parts)
