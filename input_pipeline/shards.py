@@ -221,7 +221,7 @@ def map_units(function: Callable[[Any], int], units: Sequence[Any], total: int, 
     label: what the progress line says is going on.
 
   Raises:
-    ImportError: if `runner` is given and Beam is not installed.
+    ValueError: if `runner` is given and Beam is not installed.
     RuntimeError: if a worker died.
   """
   if runner:
@@ -340,7 +340,7 @@ def _map_on_beam(function: Callable[[Any], int], units: Sequence[Any], runner: s
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
   except ImportError as error:
-    raise ImportError(f"--runner={runner} needs Apache Beam: pip install -e '.[beam]'") from error
+    raise ValueError(f"--runner={runner} needs Apache Beam: pip install -e '.[beam]'") from error
   local = {'direct_running_mode': 'multi_processing', 'direct_num_workers': 0} if runner == 'DirectRunner' else {}
   with beam.Pipeline(runner=runner, options=PipelineOptions.from_dictionary(local)) as pipeline:
     _ = pipeline | beam.Create(list(units)) | beam.Reshuffle() | beam.Map(function)

@@ -1,0 +1,330 @@
+"""Batches of GC-GAN: an input picture, the same person with another expression, and landmarks to compare with."""
+
+import functools
+import os
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from input_pipeline import alignment, dataset
+from input_pipeline.dataset import PreparedDataset
+
+# The order of the evaluation pairs is the same for every seed of a run, so that runs are compared on the same pairs.
+HELD_OUT_SEED = 0
+
+
+class Triplets:
+  """Pairs of pictures of one person in one pose and light with different expressions (GC-GAN, section 3a.3 of the spec).
+
+  A batch is a dict:
+    input_image, target_image: [B, S, S, 3] float32 in [-1, 1].
+    input_landmarks, target_landmarks: [B, 68, 2] float32 in [-1, 1] of the crop (may lie outside).
+    input_expression, target_expression: [B] int32, into `expressions`.
+    reference_landmarks, reference_expression: the targets', permuted over the global batch.
+    identity: [B] int32.
+    index: [B] int64, the sample's place in the global batch.
+
+  Every epoch goes through all ordered training pairs in a new order. Batch t depends on (seed, phase, t) and nothing else.
+  """
+
+  def __init__(self, config: Any):
+    """Reads nothing yet.
+
+    Args:
+      config: a `DataConfig` that is a `RunConfig` too, with `image_size`.
+    """
+    self.config = config
+
+  @functools.cached_property
+  def data(self) -> PreparedDataset:
+    """The data set; rendered on first use where it is the synthetic one.
+
+    Raises:
+      ValueError: if it cannot give pairs: the message says what is missing.
+    """
+    config = self.config
+    path = config.dataset
+    if path == 'synthetic':
+      from input_pipeline import synthetic  # the renderer is not needed to read a data set
+      path = synthetic.synthetic_dataset(config)
+    data = dataset.open_dataset(path, config.cache_gb)
+    if config.image_size > data.crop_size:
+      raise ValueError(f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): '
+                       f'prepare it with --crop_size={config.image_size}')
+    if len(data.identities) < 2:
+      raise ValueError(f'{data.path} shows one person only ({data.identities[0]}): nobody can be held out, '
+                       'at least 2 people are needed')
+    for split in ('train', 'test'):
+      present = data.index(split)['expression']
+      absent = [name for i, name in enumerate(data.expressions) if i not in present]
+      if absent:
+        raise ValueError(f'{data.path}: no picture of expression {absent[0]!r} in split {split!r}: add pictures, leave the '
+                         'expression out (--where), or hold out other people')
+    return data
+
+  @functools.cached_property
+  def expressions(self) -> list[str]:
+    """Names of the expressions. Known without rendering."""
+    if self.config.dataset == 'synthetic':
+      from input_pipeline import synthetic
+      return list(synthetic.EXPRESSIONS)
+    return dataset.open_dataset(self.config.dataset).expressions
+
+  @functools.lru_cache  # noqa: B019: a pipeline lives as long as its run
+  def pairs(self, split: str) -> np.ndarray:
+    """[P, 2] int32: rows (input, target) of all ordered pairs of a split.
+
+    Raises:
+      ValueError: if there are none.
+    """
+    table = self.data.index(split)
+    found = ordered_pairs(table['identity'], table['pose'], table['light'], table['expression'])
+    if not len(found):
+      raise ValueError(f'{self.data.path}: nobody in split {split!r} has two expressions in the same pose and light: '
+                       'no pair can be made')
+    return found
+
+  def describe(self) -> list[str]:
+    """Lines about the data set for people. Renders nothing."""
+    config = self.config
+    if config.dataset == 'synthetic':
+      from input_pipeline import synthetic
+      lines = synthetic.describe(config)
+      if not synthetic.is_rendered(config):
+        return lines
+    else:
+      lines = [f'data set {config.dataset}']
+    for split in ('train', 'test'):
+      table = self.data.index(split)
+      lines.append(f'{split}: {len(table["file"]):,} pictures of {len(np.unique(table["identity"])):,} people, '
+                   f'{len(self.pairs(split)):,} ordered pairs')
+    lines.append(f'expressions: {", ".join(self.expressions)}')
+    memory = self.data.count('train') * config.image_size**2 * 3 / 2**30
+    held = self.data.fits('train', config.image_size)
+    lines.append(f'pictures at {config.image_size} px: {memory:.2f} GB, ' + (
+        'held in memory' if held else f'read by row (more than --cache_gb={config.cache_gb})'))
+    return lines
+
+  def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+    """Batches start..stop-1 of a phase; of each the rows of one worker.
+
+    Args:
+      start: first step.
+      stop: step after the last.
+      phase: name of the training phase: each goes through the pairs in its own order.
+      worker: which part of every batch, of `workers` equal ones.
+      workers: number of parts.
+
+    Raises:
+      ValueError: if the batch cannot be cut into that many parts.
+    """
+    config, data = self.config, self.data
+    size, count = config.image_size, config.batch_size
+    if count % workers:
+      raise ValueError(f'batch_size={count} is not a multiple of the {workers} workers')
+    part = slice(worker * count // workers, (worker + 1) * count // workers)
+    with tf.device('/CPU:0'):
+      pairs = tf.constant(self.pairs('train'))
+      table = {key: tf.constant(data.index('train')[key]) for key in ('landmarks', 'expression', 'identity')}
+    images = data.images('train', size) if data.fits('train', size) else None
+    seeds = (config.seed, zlib.crc32(phase.encode()) & 0x7fffffff)
+
+    def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
+      index = tf.range(count, dtype=tf.int64)
+      rows = tf.gather(pairs, shuffled(step * count + index, len(pairs), seeds))
+      changes = draw_changes(config, seeds, step)
+      landmarks = tf.gather(table['landmarks'], rows)
+      if changes is not None:
+        landmarks = change_landmarks(landmarks, changes)
+      expression = tf.gather(table['expression'], rows)
+      order = tf.random.experimental.stateless_shuffle(index, seed=tf.stack([seeds[0] ^ seeds[1], tf.cast(step, tf.int32)]))
+      reference, reference_expression = tf.gather(landmarks[:, 1], order), tf.gather(expression[:, 1], order)
+      rows = rows[part]
+      flat = tf.reshape(rows, [-1])
+      pictures = data.read('train', flat, size) if images is None else tf.gather(images, flat)
+      pictures = tf.reshape(to_float(pictures), [-1, 2, size, size, 3])
+      if changes is not None:
+        pictures = change_images(pictures, {key: value[part] for key, value in changes.items()})
+      return {
+          'input_image': pictures[:, 0],
+          'input_landmarks': landmarks[part, 0],
+          'input_expression': expression[part, 0],
+          'target_image': pictures[:, 1],
+          'target_landmarks': landmarks[part, 1],
+          'target_expression': expression[part, 1],
+          'reference_landmarks': reference[part],
+          'reference_expression': reference_expression[part],
+          'identity': tf.gather(table['identity'], rows[:, 0]),
+          'index': index[part],
+      }
+
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    # The network's own threads must not wait for the input's.
+    options.threading.private_threadpool_size = max(1, len(os.sched_getaffinity(0)) // 2)
+    options.threading.max_intra_op_parallelism = 1
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    steps = tf.data.Dataset.range(start, stop)
+    return steps.map(load, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
+
+  def held_out(self, count: int | None = None) -> dict[str, np.ndarray]:
+    """The evaluation pairs of people who are not trained on, in a fixed order.
+
+    All ordered expression pairs of the test split; any first part of them is spread over people and target expressions, and
+    the first rows show different people.
+
+    Args:
+      count: how many; all where there are fewer, or where it is None.
+
+    Returns:
+      the keys of a batch as numpy arrays, and `skin`: [N] str, '' where unknown.
+    """
+    rows = self._held_out_rows(count)
+    data, size = self.data, self.config.image_size
+    table = data.index('test')
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(rows))
+    used, places = np.unique(rows, return_inverse=True)
+    pictures = np.asarray(to_float(data.read('test', tf.constant(used), size)))[places.reshape(rows.shape)]
+    first, second = rows[:, 0], rows[:, 1]
+    return {
+        'input_image': pictures[:, 0],
+        'input_landmarks': table['landmarks'][first],
+        'input_expression': table['expression'][first],
+        'target_image': pictures[:, 1],
+        'target_landmarks': table['landmarks'][second],
+        'target_expression': table['expression'][second],
+        'reference_landmarks': table['landmarks'][second][order],
+        'reference_expression': table['expression'][second][order],
+        'identity': table['identity'][first],
+        'index': np.arange(len(rows), dtype=np.int64),
+        'skin': table['skin'][first],
+    }
+
+  def cross_subject(self, count: int | None = None) -> dict[str, np.ndarray]:
+    """The evaluation pairs with somebody else's landmarks (k != j in Eq. 1 of the paper); renders only.
+
+    Args:
+      count: as for `held_out`, whose rows these are.
+
+    Returns:
+      `held_out(count)` with `driver_landmarks` [N, 68, 2]: those of another test person whose head was rendered with the
+      target's expression coefficients and pose, so that `target_image` is the true answer; and `driver` [N] int32, that
+      person. Empty where the data set holds photographs.
+    """
+    if not self.data.rendered:
+      return {}
+    targets = self._held_out_rows(count)[:, 1]
+    table = self.data.index('test')
+    return self.held_out(count) | {key: table[key][targets] for key in ('driver', 'driver_landmarks')}
+
+  def _held_out_rows(self, count: int | None) -> np.ndarray:
+    table = self.data.index('test')
+    rows = self.pairs('test')
+    order = spread_order(table['identity'][rows[:, 0]], table['expression'][rows[:, 1]], HELD_OUT_SEED)
+    return rows[order[:count]]
+
+
+def ordered_pairs(identity: np.ndarray, pose: np.ndarray, light: np.ndarray, expression: np.ndarray) -> np.ndarray:
+  """[P, 2] int32 rows (a, b) with the same person, pose and light and different expressions; all [N] integer columns."""
+  groups: dict[tuple[int, ...], list[int]] = {}
+  for row, key in enumerate(zip(identity.tolist(), pose.tolist(), light.tolist(), strict=True)):
+    groups.setdefault(key, []).append(row)
+  parts = [np.zeros([0, 2], np.int32)]
+  for members in groups.values():
+    rows = np.array(members, np.int32)
+    first, second = np.nonzero(expression[rows][:, None] != expression[rows][None])
+    parts.append(np.stack([rows[first], rows[second]], axis=1))
+  return np.concatenate(parts)
+
+
+def spread_order(identity: np.ndarray, expression: np.ndarray, seed: int) -> np.ndarray:
+  """An order in which any first part is spread over the people, and each person's over the expressions; [P] integers."""
+  random = np.random.default_rng(seed)
+  shuffled_rows = random.permutation(len(identity))
+  people = {person: place for place, person in enumerate(random.permutation(np.unique(identity)).tolist())}
+  labels = int(expression.max()) + 1 if len(expression) else 0
+  taken: dict[tuple[int, int], int] = {}
+  keys = []
+  for row in shuffled_rows.tolist():
+    place, label = people[int(identity[row])], int(expression[row])
+    lap = taken.get((place, label), 0)
+    taken[place, label] = lap + 1
+    # Person number p starts at another expression than person p - 1.
+    keys.append((lap * labels + (label + place) % labels, place))
+  # Ranks, since a person who lacks a label would otherwise fall behind.
+  ranks: dict[int, int] = {}
+  final = []
+  for turn, place, row in sorted((turn, place, row) for (turn, place), row in zip(keys, shuffled_rows.tolist(), strict=True)):
+    rank = ranks.get(place, 0)
+    ranks[place] = rank + 1
+    final.append((rank, place, row))
+  return np.array([row for _, _, row in sorted(final)], np.int64)
+
+
+def shuffled(element: tf.Tensor, count: int, seeds: Sequence[int]) -> tf.Tensor:
+  """Where element number e of an endless series stands: a new permutation of 0..count-1 each epoch, nothing kept.
+
+  Args:
+    element: [B] int64.
+    count: length of an epoch.
+    seeds: two numbers below 2**31.
+  """
+  epoch, position = element // count, element % count
+  seed = tf.stack([tf.fill(tf.shape(epoch), tf.constant(s, tf.int64)) for s in seeds] + [epoch], axis=1)
+  return tf.raw_ops.RandomIndexShuffle(index=position, seed=seed, max_index=tf.constant(count - 1, tf.int64), rounds=4)
+
+
+def to_float(image: tf.Tensor) -> tf.Tensor:
+  """uint8 -> float32 in [-1, 1]."""
+  return tf.cast(image, tf.float32) / 127.5 - 1
+
+
+def draw_changes(config: Any, seeds: Sequence[int], step: tf.Tensor) -> dict[str, tf.Tensor] | None:
+  """The augmentation of every sample of the global batch, or None where all of it is off.
+
+  Returns:
+    flip [B] in {-1, 1}, scale [B], shift [B, 2] (normalized units), gains [B, 3] (brightness, contrast, saturation).
+  """
+  if not (config.augment_flip or config.augment_shift or config.augment_scale or config.augment_colour):
+    return None
+  seed = tf.stack([seeds[0] ^ seeds[1] ^ 0x5bd1e995 & 0x7fffffff, tf.cast(step, tf.int32)])
+  noise = tf.random.stateless_uniform([config.batch_size, 7], seed, -1.0, 1.0)
+  flip = tf.where(noise[:, 0] < 0, -1.0, 1.0) if config.augment_flip else tf.ones_like(noise[:, 0])
+  # The crop is 2 units wide.
+  return {'flip': flip, 'scale': 1 + config.augment_scale * noise[:, 1], 'shift': 2 * config.augment_shift * noise[:, 2:4],
+          'gains': config.augment_colour * noise[:, 4:]}
+
+
+def change_landmarks(landmarks: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor:
+  """Moves the points [B, 2, 68, 2] of a pair as `change_images` moves its pictures."""
+  flip = changes['flip'][:, None, None]
+  mirrored = tf.gather(landmarks, tf.constant(alignment.MIRROR), axis=2)
+  landmarks = tf.where(flip[..., None] < 0, mirrored, landmarks)
+  landmarks *= tf.stack([flip, tf.ones_like(flip)], axis=-1) * changes['scale'][:, None, None, None]
+  return landmarks + changes['shift'][:, None, None]
+
+
+def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor:
+  """Moves and colours both pictures [B, 2, S, S, 3] of each pair alike; the edge pixels repeat beyond the picture."""
+  size = images.shape[2]
+  scale, shift = changes['scale'], changes['shift']
+  zero = tf.zeros_like(scale)
+
+  def row(sign: tf.Tensor, move: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    # Output pixel -> input pixel, from n' = sign scale n + move and n = (2 px + 1) / size - 1.
+    return sign / scale, sign / (2 * scale) * (1 - size - size * move) + (size - 1) / 2
+
+  (a, c), (e, f) = row(changes['flip'], shift[:, 0]), row(tf.ones_like(scale), shift[:, 1])
+  transforms = tf.repeat(tf.stack([a, zero, c, zero, e, f, zero, zero], axis=1), 2, axis=0)
+  flat = tf.raw_ops.ImageProjectiveTransformV3(
+      images=tf.reshape(images, [-1, size, size, 3]), transforms=transforms, output_shape=[size, size], fill_value=0.0,
+      interpolation='BILINEAR', fill_mode='NEAREST')
+  images = tf.reshape(flat, tf.shape(images))
+  brightness, contrast, saturation = (changes['gains'][:, i, None, None, None, None] for i in range(3))
+  grey = tf.reduce_mean(images, axis=-1, keepdims=True)
+  images = grey + (images - grey) * (1 + saturation)
+  return tf.clip_by_value(images * (1 + contrast) + brightness, -1, 1)

@@ -1,0 +1,74 @@
+"""Small data sets and pictures for tests of any room: `from tests.input_pipeline import builders`."""
+
+import functools
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from input_pipeline import dataset, shards
+
+EXPRESSIONS = ('neutral', 'happy', 'angry')
+
+
+def png(image: np.ndarray) -> bytes:
+  file = io.BytesIO()
+  Image.fromarray(image).save(file, 'PNG')
+  return file.getvalue()
+
+
+def examples(split: str, shard: int, *, people: dict[str, int], expressions: tuple[str, ...], size: int,
+             spoil: str = '') -> list[dict]:
+  """One shard = one person: two (pose, light) combinations of every expression, pictures of smooth noise.
+
+  Args:
+    split: train or test.
+    shard: which person of the split.
+    people: number of people of each split.
+    expressions: names.
+    size: of the crops.
+    spoil: what is wrong with the first example: '' (nothing), 'landmarks' (NaN) or 'image' (cut off).
+  """
+  person = shard + (people['train'] if split == 'test' else 0)
+  random = np.random.default_rng(person)
+  result = []
+  for combination in range(2):
+    for expression in range(len(expressions)):
+      small = random.integers(0, 256, [4, 4, 3], dtype=np.uint8)
+      image = np.asarray(Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC))
+      landmarks = random.uniform(-0.9, 0.9, [68, 2]).astype(np.float32)
+      result.append({
+          'image': png(image), 'landmarks': landmarks, 'identity': person, 'expression': expression, 'pose': combination,
+          'light': 1 - combination, 'file': f'{person}_{expression}_{combination}.png', 'skin': ('light', 'dark')[person % 2]})
+  if spoil == 'landmarks' and shard == 0:
+    result[0]['landmarks'] = result[0]['landmarks'] * np.nan
+  if spoil == 'image' and shard == 0:
+    result[0]['image'] = result[0]['image'][:200]
+  return result
+
+
+def write_faces(path: pathlib.Path, *, train: int = 4, test: int = 2, size: int = 16, expressions: tuple[str, ...] = EXPRESSIONS,
+                absent: bool = False, spoil: str = '', name: str = dataset.NAME, **options) -> pathlib.Path:
+  """Writes a whole data set of noise in a second.
+
+  Args:
+    path: its folder.
+    train: people in the training split.
+    test: people in the test split.
+    size: of the crops.
+    expressions: names of the expressions.
+    absent: declare one expression more, of which there is no picture.
+    spoil: see `examples`.
+    name: kind of the data set.
+    **options: for `shards.write_dataset`.
+  """
+  people = {'train': train, 'test': test}
+  per_person = 2 * len(expressions)
+  identities = [f'person_{i}' for i in range(train + test)]
+  features = dataset.face_features(identities, expressions + ('absent',) * absent, size)
+  splits = {split: [per_person] * count for split, count in people.items() if count}
+  make = functools.partial(examples, people=people, expressions=expressions, size=size, spoil=spoil)
+  shards.write_dataset(str(path), name, features, splits, make, {'people': people, 'size': size, 'spoil': spoil},
+                       **{'processes': 1} | options)
+  return path
