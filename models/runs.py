@@ -45,7 +45,8 @@ def flags_text(config: Any) -> str:
 
 
 def save_flags(config: Any, workdir: str | os.PathLike) -> None:
-  """Writes RUN/flags.cfg."""
+  """Writes RUN/flags.cfg, and who is at it into RUN/.lock."""
+  pathlib.Path(workdir, '.lock').write_text(f'process {os.getpid()} on {os.uname().nodename}\n')
   write_file(pathlib.Path(workdir) / 'flags.cfg', '# The effective settings of this run.\n' + flags_text(config))
 
 
@@ -82,32 +83,50 @@ def load_config(workdir: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def lock(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Makes the run's directory and keeps other processes out of it.
+def lock(workdir: str | os.PathLike) -> Iterator[None]:
+  """Makes the run's directory and keeps other processes out of it; leaves nothing behind if no run comes to be.
 
   Raises:
     OSError: if the directory cannot be written, or another process holds it.
   """
-  workdir = pathlib.Path(workdir).expanduser()
+  workdir = pathlib.Path(workdir)
+  path, made = workdir / '.lock', not workdir.exists()
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    handle = open(workdir / '.lock', 'a+')  # noqa: SIM115 (held open as long as the lock).
+    handle = open(path, 'a')  # noqa: SIM115 (held open as long as the lock).
   except OSError as error:
     raise OSError(f'--workdir={workdir} cannot be written ({error.strerror}): choose another') from None
   with handle:
+    _take(handle, path)
     try:
-      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      handle.seek(0)
-      holder = handle.read().strip() or 'another process'
-      raise OSError(f'--workdir={workdir} is in use by {holder}: wait for it, or choose another') from None
-    try:
-      handle.truncate(0)
-      handle.write(f'process {os.getpid()} on {os.uname().nodename}\n')
-      handle.flush()
-    except OSError as error:
-      raise OSError(f'--workdir={workdir} cannot be written ({error.strerror}): make room, or choose another') from None
-    yield workdir
+      yield
+    finally:
+      if not (workdir / 'flags.cfg').exists():
+        path.unlink()
+        if made:
+          workdir.rmdir()
+
+
+def check_free(workdir: str | os.PathLike) -> None:
+  """Raises OSError if another process holds the directory or it cannot be written; changes nothing."""
+  workdir = pathlib.Path(workdir)
+  path = workdir / '.lock'
+  if path.exists():
+    with open(path) as handle:
+      _take(handle, path)
+  there = next(p for p in [workdir, *workdir.absolute().parents] if p.exists())
+  if not there.is_dir():
+    raise OSError(f'--workdir={workdir} cannot be written ({there} is no directory): choose another')
+  if not os.access(there, os.W_OK):
+    raise OSError(f'--workdir={workdir} cannot be written ({there} is read-only): choose another')
+
+
+def _take(handle: Any, path: pathlib.Path) -> None:
+  try:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    holder = path.read_text().strip() or 'another process'
+    raise OSError(f'--workdir={path.parent} is in use by {holder}: wait for it, or choose another') from None
 
 
 # Checkpoints.
@@ -243,13 +262,14 @@ def copy_weights(system: System, workdir: str) -> None:
   source = restore(workdir)
   if source.name != system.name:
     raise ConfigError(f'init_from={workdir} is a run of {source.name}, not of {system.name}', ('init_from',))
-  pairs = [(ours, theirs) for a, b in zip(system.layers, source.layers, strict=True)
-           for ours, theirs in zip(a.weights, b.weights, strict=False)]
-  for ours, theirs in pairs:
-    if ours.shape != theirs.shape:
-      raise ConfigError(f'init_from={workdir}: {ours.name} has shape {tuple(theirs.shape)} there and {tuple(ours.shape)} here',
+  ours = [w for layer in system.layers for w in layer.weights]
+  theirs = [w for layer in source.layers for w in layer.weights]
+  if len(ours) != len(theirs):
+    raise ConfigError(f'init_from={workdir} has {len(theirs)} weights, these networks have {len(ours)}: it was trained with other '
+                      'settings', ('init_from',))
+  for a, b in zip(ours, theirs, strict=True):
+    if a.shape != b.shape:
+      raise ConfigError(f'init_from={workdir}: {a.name} has shape {tuple(b.shape)} there and {tuple(a.shape)} here',
                         ('init_from',))
-  if [len(a.weights) for a in system.layers] != [len(b.weights) for b in source.layers]:
-    raise ConfigError(f'init_from={workdir} has other networks than this config', ('init_from',))
-  for ours, theirs in pairs:
-    ours.assign(theirs.numpy())
+  for a, b in zip(ours, theirs, strict=True):
+    a.assign(b.numpy())

@@ -1,0 +1,173 @@
+"""Trains a system and evaluates it: the one loop of all systems, over Keras' `fit`."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import signal
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from evaluate.main import evaluate_run
+from input_pipeline import PIPELINES
+from models import SYSTEMS, runs
+from models.config import ConfigError
+from models.system import System, use_xla
+from train import environment, resume
+from train.callbacks import Clock, Recorder, Signals
+from train.strategies import Plan, split_cpu
+
+_SAMPLES = 16
+
+
+def train_and_evaluate(config: Any, workdir: str | os.PathLike) -> System:
+  """Trains the system of a config through all its phases, or goes on where an earlier call was stopped, and evaluates it.
+
+  Args:
+    config: settings of a registered system, for example `GCGANConfig()`.
+    workdir: the run's directory, see `models.runs`.
+  Returns:
+    The trained system; its networks hold the averaged weights where weights are averaged.
+  Raises:
+    ConfigError: if the settings contradict the machine, the data, or the run that the directory holds.
+    OSError: if the directory cannot be written or is in use.
+    NonFiniteError: if a loss or a weight became NaN or infinite.
+    SystemExit: after SIGTERM or Ctrl-C (128 + the signal's number), or when a worker was lost (75).
+  """
+  workdir = pathlib.Path(workdir).expanduser()
+  phases = SYSTEMS[config.system].phases(config)
+  runs.check_free(workdir)
+  begun = resume.check_settings(workdir, config, list(phases))
+  plan = prepare_devices(config)
+  say = print if plan.chief else _quiet
+  with plan.watched():
+    pipeline, samples = _open_data(config, plan, say)
+    with contextlib.ExitStack() as stack:
+      if plan.chief:
+        stack.enter_context(runs.lock(workdir))
+        writes_to = workdir
+      else:  # All workers save, since saving reduces variables over them; only the chief's files are kept.
+        writes_to = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+      run = Run(config, plan, phases, pipeline, samples, workdir, writes_to, say)
+      system = run.train(begun)
+    plan.any_worker(False)  # A barrier: nobody leaves while another still trains.
+  if config.evaluate and plan.chief:
+    evaluate_run(workdir, system, config)
+  return system
+
+
+def prepare_devices(config: Any) -> Plan:
+  """Sets TensorFlow up as the config says and plans where its steps are computed."""
+  split_cpu(config.cpu_devices)
+  if config.deterministic:
+    tf.config.experimental.enable_op_determinism()
+  return Plan(config)
+
+
+def _quiet(line: str) -> None:
+  del line
+
+
+def _open_data(config: Any, plan: Plan, say: Callable[[str], None]) -> tuple[Any, dict[str, np.ndarray]]:
+  """The pipeline and its first held-out samples. The chief goes first: opening may render the data set."""
+  if not plan.chief:
+    plan.any_worker(False)
+  pipeline = PIPELINES[config.system](config)
+  samples = pipeline.held_out(_SAMPLES)
+  if plan.chief:
+    plan.any_worker(False)
+  for line in [*pipeline.describe(), *compute_lines(config, plan)]:
+    say(line)
+  return pipeline, samples
+
+
+def compute_lines(config: Any, plan: Plan) -> list[str]:
+  """How steps are computed, for people."""
+  xla = use_xla(config)
+  lines = [f'{plan.describe()}; {config.precision}, XLA {"on" if xla else "off"}']
+  if xla and plan.strategy.num_replicas_in_sync > 1:
+    lines.append('XLA does not compile collectives: batch statistics are those of each replica, not of the whole batch '
+                 '(--xla=off makes them global)')
+  return lines
+
+
+@dataclasses.dataclass
+class Run:
+  """One call of `train_and_evaluate` while it trains.
+
+  Attributes:
+    config: the settings.
+    plan: where steps are computed.
+    phases: name -> steps.
+    pipeline: gives the batches.
+    samples: what the sheets show.
+    workdir: the run.
+    writes_to: the same for the chief, a directory that nobody reads for other workers.
+    say: takes lines for people.
+  """
+
+  config: Any
+  plan: Plan
+  phases: dict[str, int]
+  pipeline: Any
+  samples: dict[str, np.ndarray]
+  workdir: pathlib.Path
+  writes_to: pathlib.Path
+  say: Callable[[str], None]
+
+  def train(self, begun: bool) -> System:
+    """Builds or restores the system and brings it to the end of its last phase."""
+    config = self.config
+    with self.plan.strategy.scope():
+      system = runs.build(config)
+      clock = Clock()
+      checkpoint = tf.train.Checkpoint(system=system, clock=clock)
+    if not begun and config.init_from:
+      runs.copy_weights(system, config.init_from)
+    phase, start = resume.resume(system, checkpoint, self.workdir, self.phases, self.plan.chief, self.say)
+    if self.plan.chief:
+      runs.save_flags(config, self.workdir)
+      environment.write(self.workdir, self.say)
+    names = list(self.phases)
+    with Signals() as signals:
+      for name in names[names.index(phase):]:
+        done = start if name == phase else 0
+        if done == 0:
+          system.start_phase(name)
+        if done < self.phases[name]:
+          self._fit(system, checkpoint, clock, done, signals)
+    last = names[-1]
+    if (phase, start) == (last, self.phases[last]):
+      self.say(f'{self.workdir} is finished: {last} has its {start} steps')
+    if not any(runs.checkpoint_steps(self.writes_to, name) for name in names) and self.plan.chief:
+      runs.save_checkpoint(checkpoint, self.writes_to, last, 0, config.keep_checkpoints)  # A run of no steps.
+    system.use_averages()
+    return system
+
+  def _fit(self, system: System, checkpoint: tf.train.Checkpoint, clock: Clock, done: int, signals: Signals) -> None:
+    """Brings the phase of the system to its end, or to a signal."""
+    config, plan, phase = self.config, self.plan, system.phase
+    stop = self.phases[phase]
+
+    def wants_stop(step: int) -> bool:
+      # Several workers must agree on the step, which costs a collective; rows are often enough.
+      if plan.workers > 1 and step % config.log_every:
+        return False
+      return plan.any_worker(signals.received != 0)
+
+    system.compile(config.steps_per_execution, use_xla(config) and plan.strategy.num_replicas_in_sync == 1)
+    data = plan.distribute(lambda worker, workers: self.pipeline.batches(done, stop, phase, worker, workers))
+    recorder = Recorder(system, checkpoint, clock, self.writes_to, done, self.samples, wants_stop, plan.chief)
+    try:
+      with recorder:
+        system.fit(data, epochs=1, steps_per_epoch=stop - done, verbose=0, callbacks=[recorder])
+    except tf.errors.ResourceExhaustedError:
+      raise ConfigError(f'batch_size={config.batch_size} needs more memory than there is: lower --batch_size, --image_size or '
+                        '--width, or use --precision=mixed_bfloat16', ('batch_size',)) from None
+    if signals.received or recorder.stopped:
+      self.say(f'stopped at step {recorder.step} of {phase}, saved; the same command continues')
+      raise SystemExit(128 + (signals.received or signal.SIGTERM))
