@@ -108,6 +108,15 @@ class Triplets:
         'held in memory' if held else f'read by row (more than --cache_gb={config.cache_gb})'))
     return lines
 
+  def spec(self) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of a global batch. Known without any data."""
+    count, size = self.config.batch_size, self.config.image_size
+    kinds = {'image': ([size, size, 3], tf.float32), 'landmarks': ([68, 2], tf.float32), 'expression': ([], tf.int32),
+             'identity': ([], tf.int32), 'index': ([], tf.int64)}
+    names = ['input_image', 'input_landmarks', 'input_expression', 'target_image', 'target_landmarks', 'target_expression',
+             'reference_landmarks', 'reference_expression', 'identity', 'index']
+    return {name: tf.TensorSpec([count, *kinds[name.split('_')[-1]][0]], kinds[name.split('_')[-1]][1]) for name in names}
+
   def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
     """Batches start..stop-1 of a phase; of each the rows of one worker.
 

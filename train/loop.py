@@ -55,6 +55,8 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike) -> System:
       run = Run(config, plan, phases, pipeline, samples, workdir, writes_to, say)
       system = run.train(begun)
     plan.any_worker(False)  # A barrier: nobody leaves while another still trains.
+  if plan.strategy.num_replicas_in_sync > 1:
+    system = runs.restore(workdir)  # Free of the strategy: reading a spread variable would take all workers.
   if config.evaluate and plan.chief:
     evaluate_run(workdir, system, config)
   return system

@@ -85,6 +85,11 @@ class ToyPipeline:
   def __init__(self, config: ToyConfig):
     self.config = config
 
+  def spec(self) -> dict[str, tf.TensorSpec]:
+    config = self.config
+    return {'image': tf.TensorSpec([config.batch_size, config.image_size, config.image_size, 3]),
+            'index': tf.TensorSpec([config.batch_size], tf.int64)}
+
   def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
     config, part = self.config, self.config.batch_size // workers
 
