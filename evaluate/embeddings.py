@@ -3,22 +3,19 @@
 No loss of the project trains against these networks, so they may judge ("a judge is never a player"). Each figure names the one it used.
 """
 
-import multiprocessing
 import os
-from collections.abc import Sequence
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import dlib
 import numpy as np
-from PIL import Image
 
-from input_pipeline.landmarks import model_file
+from evaluate import faces
 
 DESCRIPTOR = 'dlib_face_recognition_resnet_v1'
 INCEPTION = 'inception_v3_imagenet'
-_FACE_SIDE = 256  # Crops are enlarged to this: dlib's detector and shape predictor were made for faces of 80 pixels and more.
-_tools: dict[str, Any] = {}
 
 
 class Faces(NamedTuple):
@@ -37,37 +34,50 @@ class Faces(NamedTuple):
 
 def read_faces(images: np.ndarray, known_points: np.ndarray, describe: np.ndarray | bool = True,
                workers: int | None = None) -> Faces:
-  """Finds face, landmarks and descriptor in aligned crops. Equal pictures are looked at once.
-
-  A crop is enlarged (bicubic) and its edge repeated by a quarter, since the detector wants to see what is around a face. Where it
-  sees none, the shape predictor still runs on the known place, so that every picture has landmarks and `found` tells them apart.
+  """Finds face, landmarks and descriptor in aligned crops (see `faces.read`). Equal pictures are looked at once.
 
   Args:
     images: [N, H, W, 3] uint8.
     known_points: [N, 68, 2] pixels, where the face is meant to be; only a box is taken from it.
-    describe: [N] bool or one for all; descriptors cost 75 ms each on a core, the rest 15 ms.
-    workers: processes; as many as there are cores if not given, and none for a few pictures.
+    describe: [N] bool or one for all; a descriptor costs 75 ms on a core, the rest 15 ms.
+    workers: processes; one a core if not given, and none for a few pictures.
   Returns:
     The faces in the order of the pictures.
   """
   describe = np.broadcast_to(np.asarray(describe), len(images))
   first: dict[bytes, int] = {}
-  jobs: list[list[Any]] = []
-  place = np.zeros(len(images), int)
-  for i, image in enumerate(images):
-    place[i] = first.setdefault(image.tobytes(), len(jobs))
-    if place[i] == len(jobs):
-      jobs.append([image, _box(known_points[i]), False])
-    jobs[place[i]][2] |= bool(describe[i])
-  workers = min(workers or len(os.sched_getaffinity(0)), len(jobs) // 16)
-  if workers > 1:
-    # Spawned, not forked: TensorFlow's threads do not survive a fork.
-    with multiprocessing.get_context('spawn').Pool(workers) as pool:
-      faces = pool.map(_read_face, jobs, chunksize=8)
-  else:
-    faces = [_read_face(job) for job in jobs]
-  found, landmarks, descriptors = (np.stack([face[k] for face in faces])[place] for k in range(3))
-  return Faces(found, landmarks, descriptors)
+  place = np.array([first.setdefault(image.tobytes(), len(first)) for image in images], int)
+  _, rows = np.unique(place, return_index=True)
+  wanted = np.zeros(len(rows), bool)
+  np.logical_or.at(wanted, place, describe)
+  boxes = np.array([_box(points) for points in known_points[rows]])
+  workers = min(workers or len(os.sched_getaffinity(0)), max(1, len(rows) // 16))
+  seen = _run(images[rows], boxes, wanted, workers) if workers > 1 else faces.read(images[rows], boxes, wanted)
+  return Faces(*(part[place] for part in seen))
+
+
+def _run(images: np.ndarray, boxes: np.ndarray, describe: np.ndarray, workers: int) -> list[np.ndarray]:
+  with tempfile.TemporaryDirectory() as folder:
+    jobs = Path(folder) / 'jobs.npz'
+    np.savez(jobs, images=images, boxes=boxes, describe=describe)
+    parts = [Path(folder) / f'{k}.npz' for k in range(workers)]
+    programs = [subprocess.Popen([sys.executable, '-P', faces.__file__, str(jobs), str(k), str(workers), str(part)])
+                for k, part in enumerate(parts)]
+    try:
+      codes = [program.wait() for program in programs]
+    finally:
+      for program in programs:
+        program.kill()
+    if any(codes):
+      raise RuntimeError(f'{faces.__file__} ended with exit codes {codes}: its message stands above')
+    results = []
+    for name in ('found', 'landmarks', 'descriptors'):
+      shares = [np.load(part)[name] for part in parts]
+      whole = np.empty((len(images), *shares[0].shape[1:]), shares[0].dtype)
+      for k, share in enumerate(shares):
+        whole[k::workers] = share
+      results.append(whole)
+  return results
 
 
 def _box(points: np.ndarray) -> tuple[float, float, float, float]:
@@ -76,39 +86,6 @@ def _box(points: np.ndarray) -> tuple[float, float, float, float]:
   side = 0.9 * (high - low)[0]
   x, y = (low + high) / 2 - [0, 0.1 * (high - low)[1]]
   return x - side / 2, y - side / 2, x + side / 2, y + side / 2
-
-
-def _load_tools() -> dict[str, Any]:
-  if not _tools:
-    _tools.update(detector=dlib.get_frontal_face_detector(),  # pyright: ignore[reportAttributeAccessIssue]
-                  predictor=dlib.shape_predictor(  # pyright: ignore[reportAttributeAccessIssue]
-                      str(model_file('shape_predictor_68_face_landmarks.dat'))),
-                  descriptor=dlib.face_recognition_model_v1(  # pyright: ignore[reportAttributeAccessIssue]
-                      str(model_file('dlib_face_recognition_resnet_model_v1.dat'))))
-  return _tools
-
-
-def _read_face(job: Sequence[Any]) -> tuple[bool, np.ndarray, np.ndarray]:
-  image, known_box, describe = job
-  tools = _load_tools()
-  height, width = image.shape[:2]
-  factor = max(1, round(_FACE_SIDE / max(height, width)))
-  margin = max(height, width) * factor // 4
-  large = np.asarray(Image.fromarray(image).resize((width * factor, height * factor), Image.Resampling.BICUBIC))
-  large = np.pad(large, ((margin, margin), (margin, margin), (0, 0)), mode='edge')
-  boxes = tools['detector'](large, 0)
-  if boxes:
-    box = max(boxes, key=lambda b: b.area())
-  else:
-    box = dlib.rectangle(  # pyright: ignore[reportAttributeAccessIssue]
-        *[round((v + 0.5) * factor - 0.5) + margin for v in known_box])
-  shape = tools['predictor'](large, box)
-  points = np.array([(p.x, p.y) for p in shape.parts()], np.float64)
-  points = (points - margin + 0.5) / factor - 0.5
-  descriptor = np.full(128, np.nan, np.float32)
-  if describe:
-    descriptor = np.array(tools['descriptor'].compute_face_descriptor(large, shape), np.float32)
-  return len(boxes) > 0, points, descriptor
 
 
 def inception_features(images: np.ndarray, weights: str | os.PathLike, batch_size: int = 50) -> np.ndarray:
@@ -123,7 +100,7 @@ def inception_features(images: np.ndarray, weights: str | os.PathLike, batch_siz
   Raises:
     FileNotFoundError: if there is no such file.
   """
-  import tensorflow as tf  # Here, so that the worker processes above need not load it.
+  import tensorflow as tf  # Here: nothing else of the evaluation needs it.
 
   if not Path(weights).is_file():
     raise FileNotFoundError(f'--inception_weights={weights}: there is no such file (Keras calls it '

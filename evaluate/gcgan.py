@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from evaluate import embeddings, intervals, metrics
 from evaluate.charts import save_bars
@@ -13,7 +14,7 @@ from evaluate.embeddings import Faces
 from evaluate.intervals import Estimate
 from evaluate.provenance import model_version, to_uint8
 from evaluate.results import Measure, Row, find_row, make_row, make_rows, save_samples
-from evaluate.sheets import save_sheet
+from evaluate.sheets import draw_points, save_sheet
 from input_pipeline import PIPELINES
 from input_pipeline.alignment import denormalize
 
@@ -53,7 +54,6 @@ def table1(model: Any, config: Any, output_dir: str | Path, pairs: int = PAIRS, 
   save_sheet(output_dir / 'sheet.png', {'input': inputs[first], 'output': outputs[first], 'target': targets[first]},
              names[first], **label)
   cross = pipeline.cross_subject(pairs // 2 or None)
-  has_cross = cross is not None and len(cross['identity']) > 0
   print(f'reading faces in {len(outputs)} held-out pairs of {len(np.unique(batch["identity"]))} people', flush=True)
 
   faces = _read_all(outputs, batch, describe=True)
@@ -63,11 +63,13 @@ def table1(model: Any, config: Any, output_dir: str | Path, pairs: int = PAIRS, 
   rows += _identity_rows(batch, faces, slices)
   rows += _distribution_rows(outputs, inputs, targets, batch['identity'], faces, inception_weights)
   save_samples(output_dir / 'samples.npz', _sample_names(batch), batch['identity'], measures, slices)
-  if has_cross:
+  if cross:
     outputs = generate(model, cross)
+    drivers = np.stack([draw_points(points) for points in cross['driver_landmarks'][first]])
     save_sheet(output_dir / 'cross_subject.png',
-               {'input': to_uint8(cross['input_image'])[first], 'driver': to_uint8(cross['driver_image'])[first],
-                'output': outputs[first], 'target': to_uint8(cross['target_image'])[first]}, **label)
+               {'input': to_uint8(cross['input_image'])[first], 'driver': drivers, 'output': outputs[first],
+                'target': to_uint8(cross['target_image'])[first]},
+               [f'{i}, driven by {k}' for i, k in zip(cross['identity'][first], cross['driver'][first], strict=True)], **label)
     measures = compare_with_targets(outputs, cross, _read_all(outputs, cross, describe=False))
     rows += make_rows(PROTOCOL, measures, cross['identity'], {'cross_subject': np.ones(len(outputs), bool)}, _PAIRED)
   _draw_expressions(output_dir / 'expressions.png', rows, pipeline.expressions)
@@ -75,7 +77,9 @@ def table1(model: Any, config: Any, output_dir: str | Path, pairs: int = PAIRS, 
 
 
 def generate(model: Any, batch: Mapping[str, np.ndarray], batch_size: int = 50) -> np.ndarray:
-  """The model's pictures [N, S, S, 3] uint8 of a batch of numpy arrays."""
+  """The model's pictures [N, S, S, 3] uint8 of held-out pairs, moved by `driver_landmarks` where there are such."""
+  if 'driver_landmarks' in batch:
+    batch = {**batch, 'target_landmarks': batch['driver_landmarks']}
   parts = []
   for start in range(0, len(batch['identity']), batch_size):
     chunk = {key: value[start:start + batch_size] for key, value in batch.items()}
@@ -89,12 +93,12 @@ def compare_with_targets(outputs: np.ndarray, batch: Mapping[str, np.ndarray],
 
   Args:
     outputs: [N, S, S, 3] uint8.
-    batch: held-out pairs; the face of `target_image` lies at `true_landmarks` if there are such, else at `target_landmarks`.
+    batch: held-out pairs.
     faces: what dlib found on `output`, `input` and `target`.
   """
   size = outputs.shape[1]
   inputs, targets = to_uint8(batch['input_image']), to_uint8(batch['target_image'])
-  points = denormalize(_true_landmarks(batch), size)
+  points = denormalize(batch['target_landmarks'], size)
   mouth, face = metrics.mouth_masks(points, size, size), metrics.face_masks(points, size, size)
   change = metrics.squared_error(inputs, targets, mouth)
   energy = metrics.laplacian_energy(targets, face)
@@ -123,14 +127,10 @@ def compare_with_targets(outputs: np.ndarray, batch: Mapping[str, np.ndarray],
   return {subject: measures[subject] for subject in ('model', 'copy_input', 'target')}
 
 
-def _true_landmarks(batch: Mapping[str, np.ndarray]) -> np.ndarray:
-  return batch['true_landmarks'] if 'true_landmarks' in batch else batch['target_landmarks']
-
-
 def _read_all(outputs: np.ndarray, batch: Mapping[str, np.ndarray], describe: bool) -> dict[str, Faces]:
   size = outputs.shape[1]
   pictures = [outputs, to_uint8(batch['input_image']), to_uint8(batch['target_image'])]
-  points = [_true_landmarks(batch), batch['input_landmarks'], _true_landmarks(batch)]
+  points = [batch['target_landmarks'], batch['input_landmarks'], batch['target_landmarks']]
   seen = embeddings.read_faces(np.concatenate(pictures), denormalize(np.concatenate(points), size), describe)
   return {name: Faces(*(part[k * len(outputs):(k + 1) * len(outputs)] for part in seen))
           for k, name in enumerate(('output', 'input', 'target'))}
@@ -217,9 +217,10 @@ def set_distances(a: np.ndarray, b: np.ndarray, people: np.ndarray) -> dict[str,
                               intervals.bootstrap_weights(people))
   value = metrics.frechet_distance(a, b)
   drawn = []
-  for weights in intervals.bootstrap_weights(people, 100 if a.shape[1] <= 256 else 20).astype(int):
-    rows = np.repeat(np.arange(len(people)), weights)
-    drawn.append(metrics.frechet_distance(a[rows], b[rows]))
+  with threadpool_limits(1):  # Small matrices: threads cost more than they give.
+    for weights in intervals.bootstrap_weights(people, 100 if a.shape[1] <= 256 else 20).astype(int):
+      rows = np.repeat(np.arange(len(people)), weights)
+      drawn.append(metrics.frechet_distance(a[rows], b[rows]))
   # Resamples hold fewer different pictures, which raises every Fréchet distance: only their spread is used.
   low, high = value + np.percentile(drawn, [2.5, 97.5]) - np.mean(drawn)
   return {'kernel_distance': kernel, 'frechet_distance': Estimate(value, max(0.0, float(low)), float(high))}

@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy import linalg
-from scipy.spatial import Delaunay
+from scipy.spatial import ConvexHull
 from skimage.metrics import structural_similarity
 
 MOUTH = np.arange(48, 68)
@@ -82,7 +82,9 @@ def face_masks(points: np.ndarray, height: int, width: int) -> np.ndarray:
   """
   y, x = np.mgrid[:height, :width]
   grid = np.stack([x.ravel(), y.ravel()], -1)
-  return np.stack([Delaunay(p).find_simplex(grid).reshape(height, width) >= 0 for p in points])
+  # A pixel is inside where it lies on the inner side of every edge.
+  edges = [ConvexHull(p).equations for p in points]
+  return np.stack([(grid @ e[:, :2].T + e[:, 2] <= 1e-9).all(1).reshape(height, width) for e in edges])
 
 
 def laplacian_energy(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -139,8 +141,8 @@ def auc(positive: np.ndarray, negative: np.ndarray, positive_weights: np.ndarray
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
   """|mean_a - mean_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of two sets of features.
 
-  Source: Heusel et al. 2017. tr (S_a S_b)^(1/2) is the sum of singular values of the product of the centred features, which
-  needs no matrix root and holds for singular covariances too.
+  Source: Heusel et al. 2017. tr (S_a S_b)^(1/2) is the sum of the singular values of S_a^(1/2) S_b^(1/2), and any other roots
+  give the same ones: of few pictures the centred features themselves, so that no matrix is larger than it must be.
 
   Args:
     a: [N, D] features.
@@ -148,9 +150,13 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
   """
   mean_a, mean_b = a.mean(0), b.mean(0)
   x, y = (a - mean_a) / np.sqrt(len(a) - 1), (b - mean_b) / np.sqrt(len(b) - 1)
-  if len(a) > a.shape[1] and len(b) > b.shape[1]:
-    x, y = linalg.qr(x, mode='r')[0][:x.shape[1]], linalg.qr(y, mode='r')[0][:y.shape[1]]
-  cross = linalg.svdvals(x @ y.T).sum()
+  if min(len(a), len(b)) > a.shape[1]:
+    values, vectors = linalg.eigh(x.T @ x)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    # Singular values of root' S_b^(1/2) are square roots of the eigenvalues of root' S_b root.
+    cross = np.sqrt(np.maximum(linalg.eigvalsh(root.T @ (y.T @ y) @ root), 0)).sum()
+  else:
+    cross = linalg.svdvals(x @ y.T).sum()
   return float(max(0.0, ((mean_a - mean_b) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross))
 
 

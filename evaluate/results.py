@@ -17,6 +17,8 @@ from evaluate import intervals
 from evaluate.intervals import Estimate
 
 Row = dict[str, Any]
+_SHORT = {'mouth_change_explained': 'mouth_explained', 'mouth_landmark_error': 'mouth_error',
+          'mouth_and_brow_landmark_error': 'mouth_brow_error'}  # In the table's head only.
 
 
 class Measure(NamedTuple):
@@ -154,18 +156,33 @@ def make_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def summary(rows: Sequence[Row], protocol: str) -> str:
-  """A protocol's rows as one table for each slice: metrics down, subjects across."""
+  """A protocol's rows as text: all pictures with intervals, metrics down and subjects across; then one line for each slice."""
   rows = [row for row in rows if row['protocol'] == protocol and '_minus_' not in row['subject']]
-  parts = []
-  for name in dict.fromkeys(row['slice'] for row in rows):
-    here = [row for row in rows if row['slice'] == name]
-    subjects = list(dict.fromkeys(row['subject'] for row in here))
-    metrics = list(dict.fromkeys((row['metric'], row['embedding']) for row in here))
-    size = max(here, key=lambda row: row['count'])
-    lines = []
-    for metric, embedding in metrics:
-      cells = [[r for r in here if (r['metric'], r['embedding'], r['subject']) == (metric, embedding, s)] for s in subjects]
-      lines.append([metric + (f' ({embedding})' if embedding else '')] + [write_value(c[0] if c else None) for c in cells])
-    title = f'{protocol}, {name} ({size["count"]} pictures of {size["identities"]} people)'
-    parts.append(make_table([title, *subjects], lines))
-  return '\n\n'.join(parts)
+  whole = [row for row in rows if row['slice'] == 'all']
+  subjects = list(dict.fromkeys(row['subject'] for row in whole))
+  metrics = list(dict.fromkeys((row['metric'], row['embedding']) for row in whole))
+
+  def find(metric, embedding, subject, name):
+    keys = (metric, embedding, subject, name)
+    return next((r for r in rows if (r['metric'], r['embedding'], r['subject'], r['slice']) == keys), None)
+
+  lines = [[metric + (f' ({embedding})' if embedding else '')] + [write_value(find(metric, embedding, s, 'all')) for s in subjects]
+           for metric, embedding in metrics]
+  largest = max(whole, key=lambda row: row['count'])
+  title = f'{protocol} ({largest["count"]} pictures of {largest["identities"]} people)'
+  text = make_table([title, *subjects], lines)
+  names = list(dict.fromkeys(row['slice'] for row in rows if row['slice'] != 'all'))
+  of_slices = [m for m in metrics if any(find(*m, 'model', name) for name in names)]
+  if not names or not of_slices:
+    return text
+  baseline = next((s for s in subjects if s != 'model'), 'model')
+  lines = []
+  for name in names:
+    cells = []
+    for metric in of_slices:
+      ours, other = (find(*metric, s, name) for s in ('model', baseline))
+      values = ['-' if row is None or row['value'] is None else f'{row["value"]:.3f}' for row in (ours, other)]
+      cells.append(f'{values[0]} ({values[1]})')
+    lines.append([name, str(max(r['count'] for r in rows if r['slice'] == name)), *cells])
+  header = [f'slice: model ({baseline})', 'pictures', *(_SHORT.get(metric, metric) for metric, _ in of_slices)]
+  return f'{text}\n\n{make_table(header, lines)}'

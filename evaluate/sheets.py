@@ -63,6 +63,15 @@ def save_sheet(path: str | os.PathLike, columns: Mapping[str, Any], captions: Se
   save_image(path, make_sheet(columns, captions, tile), model, version)
 
 
+def draw_points(points: np.ndarray, side: int = 128) -> np.ndarray:
+  """Landmarks [68, 2] in [-1, 1] as dots on white: [side, side, 3] uint8; points outside are not seen."""
+  image = Image.new('RGB', (side, side), _PAPER)
+  draw = ImageDraw.Draw(image)
+  for x, y in ((np.asarray(points) + 1) / 2 * side).tolist():
+    draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=_INK)
+  return np.asarray(image)
+
+
 def _fit(draw: ImageDraw.ImageDraw, text: str, width: int, font: Any) -> str:
   text = str(text)
   while text and draw.textlength(text, font) > width - 4:
