@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -60,7 +61,7 @@ def shard_sizes(count: int, per_shard: int) -> list[int]:
 def exclusive(output: str) -> Iterator[None]:
   """Within this context no other process writes the data set `output`; waits, and says so, while one does."""
   os.makedirs(output, exist_ok=True)
-  with open(os.path.join(output, '.lock'), 'w') as lock:
+  with open(os.path.join(output, '.lock'), 'a') as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -99,12 +100,19 @@ def claim(output: str, fingerprint: dict[str, Any], overwrite: bool = False) -> 
     raise FileExistsError(f'{output} holds a data set that was made otherwise ({"; ".join(different)}): '
                           'choose another --output, or pass --overwrite to replace it')
   if found is not None:
-    for pattern in OWN_FILES:
-      for file in pathlib.Path(output).glob(pattern):
-        file.unlink()
+    discard(output)
   os.makedirs(output, exist_ok=True)
   write_atomically(os.path.join(output, FINGERPRINT), json.dumps({'complete': False, 'made_from': wanted}, indent=1))
   return 'new'
+
+
+def discard(output: str, folder_too: bool = False) -> None:
+  """Removes the files of a job from its folder, and the folder itself where that is wanted and it is empty then."""
+  patterns = OWN_FILES + ('.lock',) * folder_too
+  for file in {file for pattern in patterns for file in pathlib.Path(output).glob(pattern)}:
+    file.unlink()
+  if folder_too and not os.listdir(output):
+    os.rmdir(output)
 
 
 def write_atomically(path: str, content: str | bytes) -> None:
@@ -335,12 +343,16 @@ def serve() -> None:
     answers.flush()
 
 
+def check_runner(runner: str) -> None:
+  """Raises ValueError if `runner` names a Beam runner and Beam is not installed."""
+  if runner and importlib.util.find_spec('apache_beam') is None:
+    raise ValueError(f"--runner={runner} needs Apache Beam: pip install -e '.[beam]'")
+
+
 def _map_on_beam(function: Callable[[Any], int], units: Sequence[Any], runner: str) -> None:
-  try:
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-  except ImportError as error:
-    raise ValueError(f"--runner={runner} needs Apache Beam: pip install -e '.[beam]'") from error
+  check_runner(runner)
+  import apache_beam as beam
+  from apache_beam.options.pipeline_options import PipelineOptions
   local = {'direct_running_mode': 'multi_processing', 'direct_num_workers': 0} if runner == 'DirectRunner' else {}
   with beam.Pipeline(runner=runner, options=PipelineOptions.from_dictionary(local)) as pipeline:
     _ = pipeline | beam.Create(list(units)) | beam.Reshuffle() | beam.Map(function)

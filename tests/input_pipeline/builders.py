@@ -3,6 +3,7 @@
 import functools
 import io
 import pathlib
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -72,3 +73,38 @@ def write_faces(path: pathlib.Path, *, train: int = 4, test: int = 2, size: int 
   shards.write_dataset(str(path), name, features, splits, make, {'people': people, 'size': size, 'spoil': spoil},
                        **{'processes': 1} | options)
   return path
+
+
+def photo_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Awkward picture files, all of the same 48 x 64 picture (left half red, a white top left corner), by name."""
+  folder.mkdir(parents=True, exist_ok=True)
+  pixels = np.full([64, 48, 3], (20, 60, 200), np.uint8)
+  pixels[:, :24] = (200, 40, 30)
+  pixels[:16, :12] = 255
+  image = Image.fromarray(pixels)
+  grey = np.asarray(image.convert('L'))
+  files = {name: folder / name for name in ('plain.png', 'rotated.jpg', 'cmyk.jpg', 'deep.png', 'deep.tif', 'grey.jpg',
+                                            'alpha.png', 'palette.gif', 'cut.jpg', 'cut.png', 'text.jpg', 'bomb.png', 'empty.jpg')}
+  image.save(files['plain.png'])
+  exif = Image.Exif()
+  exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
+  image.transpose(Image.Transpose.ROTATE_90).save(files['rotated.jpg'], quality=98, subsampling=0, exif=exif)
+  image.convert('CMYK').save(files['cmyk.jpg'], quality=98, subsampling=0)
+  deep = Image.fromarray(grey.astype(np.uint16) * 257)
+  deep.save(files['deep.png'])
+  deep.save(files['deep.tif'])
+  image.convert('L').save(files['grey.jpg'], quality=98)
+  Image.fromarray(np.dstack([pixels, np.where(pixels[..., 0] == 255, 0, 255).astype(np.uint8)])).save(files['alpha.png'])
+  image.convert('P', palette=Image.Palette.ADAPTIVE).save(files['palette.gif'])
+  large = Image.fromarray(np.random.default_rng(0).integers(0, 256, [64, 64, 3], dtype=np.uint8))
+  for name in ('cut.jpg', 'cut.png'):
+    large.save(files[name])
+    files[name].write_bytes(files[name].read_bytes()[:2000])
+  files['text.jpg'].write_text('no picture')
+  files['empty.jpg'].write_bytes(b'')
+  size = (60_000).to_bytes(4, 'big') * 2
+  header = bytearray(png(pixels))
+  header[16:24] = size
+  header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4, 'big')
+  files['bomb.png'].write_bytes(header)
+  return files

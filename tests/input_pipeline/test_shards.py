@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import signal
@@ -106,7 +107,8 @@ def fail(unit):
 
 
 def test_a_runner_without_beam_says_what_to_install(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'apache_beam', None)
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name, find=importlib.util.find_spec: (
+      None if name == 'apache_beam' else find(name)))
   with pytest.raises(ValueError, match=r"--runner=DirectRunner needs Apache Beam: pip install -e '.\[beam\]'"):
     shards.map_units(fail, [1], 1, runner='DirectRunner')
 

@@ -1,0 +1,94 @@
+"""dlib's face detector and its 68 landmarks."""
+
+import functools
+import importlib.util
+import os
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MODEL_FILE = 'shape_predictor_68_face_landmarks.dat'
+# Faces are sought in a picture of this many pixels at most on its longer side, so that time and memory are bounded; dlib finds
+# faces from 80 pixels on, and from 40 in the second attempt.
+SEARCH_SIZE = 1024
+
+
+def landmark_model(path: str = '') -> str:
+  """The file of the 68-point model.
+
+  Args:
+    path: where it is; empty means the one of the package `face-recognition-models`, which is found without being imported (its
+      import needs `pkg_resources`).
+
+  Raises:
+    FileNotFoundError: if it is not there.
+  """
+  if path:
+    if not os.path.isfile(path):
+      raise FileNotFoundError(f'--landmark_model={path}: there is no such file')
+    return path
+  package = importlib.util.find_spec('face_recognition_models')
+  folders = list(package.submodule_search_locations or []) if package else []
+  for folder in folders:
+    file = os.path.join(folder, 'models', MODEL_FILE)
+    if os.path.isfile(file):
+      return file
+  raise FileNotFoundError(f'{MODEL_FILE} was not found: pip install face-recognition-models, or pass --landmark_model=PATH')
+
+
+@functools.cache
+def _dlib(path: str) -> tuple[Any, Any]:
+  import dlib
+  try:
+    return dlib.get_frontal_face_detector(), dlib.shape_predictor(path)
+  except RuntimeError as error:
+    reason = ' '.join(str(error).split())
+    raise ValueError(f'{path} is not a dlib shape predictor ({reason})') from None
+
+
+def check_model(path: str = '') -> str:
+  """The file of the 68-point model (see `landmark_model`), after it was seen to load.
+
+  Raises:
+    FileNotFoundError: if it is missing.
+    ValueError: if it is something else.
+  """
+  path = landmark_model(path)
+  _dlib(path)
+  return path
+
+
+def find_landmarks(image: np.ndarray, model: str = '') -> np.ndarray | None:
+  """The 68 landmarks of the largest face.
+
+  Args:
+    image: [H, W, 3] uint8.
+    model: file of the 68-point model; empty means the installed one.
+
+  Returns:
+    [68, 2] float64 in pixels of the picture, or None where no face was found.
+
+  Raises:
+    ValueError: if the model is not one of 68 points.
+  """
+  detector, predictor = _dlib(landmark_model(model))
+  height, width = image.shape[:2]
+  reduction = max(1.0, max(height, width) / SEARCH_SIZE)
+  small = image
+  if reduction > 1:
+    size = (max(1, round(width / reduction)), max(1, round(height / reduction)))
+    small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+  small = np.ascontiguousarray(small)
+  for upsampling in (0, 1):
+    faces = detector(small, upsampling)
+    if faces:
+      break
+  else:
+    return None
+  face = max(faces, key=lambda box: box.area())
+  parts = predictor(small, face).parts()
+  if len(parts) != 68:
+    raise ValueError(f'{landmark_model(model)} has {len(parts)} points; a model of 68 points is needed')
+  points = np.array([[p.x, p.y] for p in parts], np.float64)
+  return (points + 0.5) * [width / small.shape[1], height / small.shape[0]] - 0.5

@@ -1,0 +1,59 @@
+"""Reading any photograph as upright 8-bit RGB."""
+
+import os
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.pgm', '.ppm')
+# A larger one is refused before it is unpacked: a file of a few kilobytes can claim terabytes.
+MAX_PIXELS = 200_000_000
+
+
+def is_picture(path: str) -> bool:
+  """Whether the file's name is that of a picture."""
+  return os.path.splitext(path)[1].lower() in PICTURES
+
+
+def read_photo(path: str) -> np.ndarray:
+  """Reads a picture of any common kind.
+
+  EXIF rotation is applied, CMYK, grey and palette pictures become RGB, 16-bit ones are scaled (not clipped) to 8 bits,
+  transparent pixels become white; of an animation it is the first frame.
+
+  Returns:
+    [H, W, 3] uint8.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is not a whole picture; one line with the path and the reason.
+  """
+  if not os.path.isfile(path):
+    raise FileNotFoundError(f'{path}: there is no such file')
+  try:
+    # Pillow only warns of large pictures, and a warning of damaged EXIF data concerns nobody.
+    with Image.open(path) as image:
+      if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f'{path}: {image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} allowed')
+      image.load()
+      return _to_rgb(ImageOps.exif_transpose(image))
+  except UnidentifiedImageError:
+    raise ValueError(f'{path}: not a picture, or of an unknown kind') from None
+  except Image.DecompressionBombError:
+    raise ValueError(f'{path}: has more than the {MAX_PIXELS:,} pixels allowed') from None
+  except (OSError, SyntaxError, EOFError) as error:
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    raise ValueError(f'{path}: the picture is damaged or cut off ({reason})') from None
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+  if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
+    values = np.asarray(image, np.float64)
+    if image.mode == 'F':  # the convention of float TIFFs
+      values = values * 65535
+    grey = np.clip(np.round(values / 257), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+  if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
+    image = image.convert('RGBA')
+    image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+  return np.asarray(image.convert('RGB'))
