@@ -7,6 +7,8 @@
 
 import sys
 
+import tensorflow as tf
+
 from models import commands
 from train import flags
 from train.dry_run import dry_run
@@ -22,6 +24,7 @@ def main(argv: list[str]) -> None:
     ValueError, OSError: with one line for the user.
     SystemExit: after a signal, or when a worker was lost.
   """
+  tf.get_logger().setLevel('ERROR')  # Its hints are for people who write TensorFlow programs.
   command = flags.parse(argv, flags.TrainFlags, __doc__)
   config = command.config
   workdir = command.own.workdir or f'runs/{config.system}'

@@ -98,16 +98,20 @@ class Plan:
     """Whether the flag is set on any worker; all workers must ask at the same step."""
     if self.workers == 1:
       return flag
-    per_replica = self.strategy.run(lambda: tf.constant(float(flag)))
-    return bool(self.strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None) > 0)
+    return bool(self._sum(tf.constant(float(flag))) > 0)
+
+  @tf.function
+  def _sum(self, value: tf.Tensor) -> tf.Tensor:
+    per_replica = self.strategy.run(lambda: value)
+    return self.strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
   def describe(self) -> str:
     """One line for people."""
-    devices = ', '.join(d.removeprefix('/device:') for d in local_devices()[:8])
-    if self.workers > 1:
-      return f'worker {self.worker} of {self.workers}, {self.strategy.num_replicas_in_sync} replicas, here on {devices}'
     count = self.strategy.num_replicas_in_sync
-    return f'{count} replica{"s" * (count > 1)} on {devices if count > 1 else local_devices()[0].removeprefix("/device:")}'
+    devices = self.strategy.extended.worker_devices if count > 1 else local_devices()[:1]
+    names = ', '.join(d.rpartition('device:')[2] for d in devices)
+    worker = f'worker {self.worker} of {self.workers}, ' if self.workers > 1 else ''
+    return f'{worker}{count} replica{"s" * (count > 1)}, here on {names}'
 
   @contextlib.contextmanager
   def watched(self) -> Iterator[None]:
