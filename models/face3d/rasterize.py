@@ -19,7 +19,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 NEAR = 1e-3
-_WINDOWS_PER_CHUNK = 8192
+_WINDOWS_PER_CHUNK = 16384
 _NOTHING = tf.int64.max
 
 
@@ -152,42 +152,50 @@ def _visible(screen, triangles, height, width, near, cull_backfaces):
   batch, n_triangles = screen.shape[0], triangles.shape[0]
   if batch is None or n_triangles is None or screen.shape[1] is None:
     raise ValueError(f'screen {screen.shape} and triangles {triangles.shape} must have static shapes')
-  if batch * n_triangles == 0:
+  n = n_triangles * batch
+  if n == 0:
     return tf.fill([batch, height, width], -1)
   k = _window_size(height * width, n_triangles)
-  corners = tf.reshape(tf.gather(screen, triangles, axis=1), [batch * n_triangles, 9])
-  x_first, y_first, columns, rows = _boxes(corners, height, width, near, cull_backfaces)
-  across, down = (columns + k - 1) // k, (rows + k - 1) // k
-  most = batch * n_triangles * ((height + k - 1) // k) * ((width + k - 1) // k)
+  # The batch goes last: one row of the gather then moves a vertex of all images, and loops run over whole vectors.
+  rows = tf.reshape(tf.transpose(screen, [1, 2, 0]), [-1, 3 * batch])
+  corners = tf.reshape(tf.gather(rows, triangles), [n_triangles, 9, batch])
+  left, top, across, down = (tf.reshape(v, [n]) for v in _windows(
+      tf.unstack(corners, axis=1), height, width, near, cull_backfaces, k))
+  most = n * ((height + k - 1) // k) * ((width + k - 1) // k)
   count_type = tf.int32 if most < 2 ** 31 else tf.int64
-  ends = _running_sum(tf.cast(across * down, count_type))
+  ends, stride = _running_sum(tf.cast(across * down, count_type))
   total = ends[-1]
 
-  offset = tf.range(k, dtype=tf.int32)
+  corners = tf.reshape(corners, [-1])
+  component = tf.reshape(tf.range(9) * batch, [9, 1])
   window = tf.range(min(_WINDOWS_PER_CHUNK, most), dtype=count_type)
 
   def chunk(start, nearest):
     item = start + window
-    triangle = tf.minimum(_first_above(ends, item), batch * n_triangles - 1)
-    table = tf.gather(tf.stack([x_first, y_first, columns, rows, across], -1), triangle)
-    left, top, n_columns, n_rows, n_across = tf.unstack(table, axis=-1)
-    local = tf.cast(tf.gather(ends, triangle) - item, tf.int32) - 1  # counted from the last window
-    n_across = tf.maximum(n_across, 1)
-    column = (local % n_across * k)[:, None, None] + offset
-    row = (local // n_across * k)[:, None, None] + offset[:, None]
-    here = (column < n_columns[:, None, None]) & (row < n_rows[:, None, None]) & (item < total)[:, None, None]
-    column, row = column + left[:, None, None], row + top[:, None, None]
-    points = [v[:, None, None] for v in tf.unstack(tf.gather(corners, triangle), axis=-1)]
-    first, second, third, depth, area = _barycentrics(
-        (points[0:3], points[3:6], points[6:9]), tf.cast(column, tf.float32) + .5, tf.cast(row, tf.float32) + .5)
-    here &= (first >= 0.) & (second >= 0.) & (third >= 0.) & (area != 0.) & (depth > near)
-    number = (triangle % n_triangles)[:, None, None]
-    packed = tf.bitwise.left_shift(tf.cast(tf.bitcast(depth, tf.int32), tf.int64), tf.constant(32, tf.int64))
-    packed = tf.where(here, packed | tf.cast(number, tf.int64), _NOTHING)
-    pixel = ((triangle // n_triangles)[:, None, None] * height + row) * width + column
-    pixel = tf.where(here, pixel, 0)
-    return start + window.shape[0], tf.tensor_scatter_nd_min(
-        nearest, tf.reshape(pixel, [-1, 1]), tf.reshape(packed, [-1]))
+    place = tf.minimum(_first_above(ends, item), ends.shape[0] - 1)
+    remaining = tf.cast(tf.gather(ends, place) - item, tf.int32) - 1  # counted from the triangle's last window
+    which = tf.minimum(place % stride * (ends.shape[0] // stride) + place // stride, n - 1)
+    triangle, image = which // batch, which % batch
+    columns = tf.maximum(tf.gather(across, which), 1)
+    line = remaining // columns
+    column = tf.gather(left, which) + (remaining - line * columns) * k
+    row = tf.gather(top, which) + line * k
+    points = tf.gather(corners, triangle * (9 * batch) + image + component)
+
+    def pixel(number, nearest):
+      points_, x, y = tf.unstack(points), column + number % k, row + number // k
+      first, second, third, depth, area = _barycentrics(
+          (points_[0:3], points_[3:6], points_[6:9]), tf.cast(x, tf.float32) + .5, tf.cast(y, tf.float32) + .5)
+      here = (first >= 0.) & (second >= 0.) & (third >= 0.) & (area != 0.) & (depth > near)
+      here &= (x < width) & (y < height) & (item < total)
+      packed = tf.bitwise.left_shift(tf.cast(tf.bitcast(depth, tf.int32), tf.int64), tf.constant(32, tf.int64))
+      packed = tf.where(here, packed | tf.cast(triangle, tf.int64), _NOTHING)
+      index = (image * height + tf.minimum(y, height - 1)) * width + tf.minimum(x, width - 1)
+      return number + 1, tf.tensor_scatter_nd_min(nearest, index[:, None], packed)
+
+    # A loop, so that what is known of a window is computed once; XLA would merge it into each pixel's test otherwise.
+    _, nearest = tf.while_loop(lambda number, _: number < k * k, pixel, [0, nearest])
+    return start + window.shape[0], nearest
 
   nearest = tf.fill([batch * height * width], _NOTHING)
   _, nearest = tf.while_loop(lambda start, _: start < total, chunk, [tf.zeros([], count_type), nearest])
@@ -195,16 +203,17 @@ def _visible(screen, triangles, height, width, near, cull_backfaces):
   return tf.reshape(tf.where(nearest == _NOTHING, -1, number), [batch, height, width])
 
 
-def _boxes(corners, height, width, near, cull_backfaces):
-  """First column and row, and numbers of columns and rows, of the pixels whose centre may lie in each triangle `[N, 9]`."""
-  xa, ya, wa, xb, yb, wb, xc, yc, wc = tf.unstack(corners, axis=-1)
+def _windows(corners, height, width, near, cull_backfaces, k):
+  """First pixel, and number of windows across and down, of each triangle's box of pixel centres; all `[T, B]`."""
+  xa, ya, wa, xb, yb, wb, xc, yc, wc = corners
   in_front = tf.minimum(tf.minimum(wa, wb), wc) > near
   some_in_front = tf.maximum(tf.maximum(wa, wb), wc) > near
-  finite = tf.reduce_all(tf.math.is_finite(corners), axis=-1)
-  # A doubled area below its own rounding error has no sign: no pixel centre lies inside but by chance.
-  left, right = (xb - xa) * (yc - ya), (xc - xa) * (yb - ya)
-  area = left - right
-  flat = tf.abs(area) <= 1e-7 * (tf.abs(left) + tf.abs(right))
+  finite = tf.math.is_finite(tf.abs(xa) + tf.abs(ya) + tf.abs(xb) + tf.abs(yb) + tf.abs(xc) + tf.abs(yc))
+  finite &= tf.math.is_finite(wa + wb + wc)
+  # A doubled area below its own rounding error has no sign: a pixel centre lies inside by chance only.
+  falling, rising = (xb - xa) * (yc - ya), (xc - xa) * (yb - ya)
+  area = falling - rising
+  flat = tf.abs(area) <= 1e-7 * (tf.abs(falling) + tf.abs(rising))
   seen = finite & some_in_front & ~(in_front & flat)
   if cull_backfaces:
     seen &= ~(in_front & (area > 0.))  # y points down: counter-clockwise to the eye is a negative area
@@ -212,41 +221,46 @@ def _boxes(corners, height, width, near, cull_backfaces):
   def span(a, b, c, size):
     low, high = tf.minimum(tf.minimum(a, b), c), tf.maximum(tf.maximum(a, b), c)
     low, high = tf.where(in_front, low, 0.), tf.where(in_front, high, float(size))  # cut by the near plane: anywhere
-    low, high = tf.where(seen, low, 0.), tf.where(seen, high, -1.)
-    first = tf.cast(tf.clip_by_value(tf.math.ceil(low - .5), 0., float(size)), tf.int32)
-    last = tf.cast(tf.clip_by_value(tf.math.floor(high - .5), -1., size - 1.), tf.int32)
-    return first, tf.maximum(last - first + 1, 0)
+    first = tf.clip_by_value(tf.math.ceil(low - .5), 0., float(size))
+    last = tf.clip_by_value(tf.math.floor(high - .5), -1., size - 1.)
+    count = tf.where(seen, tf.maximum(last - first + 1., 0.), 0.)
+    return tf.cast(tf.where(seen, first, 0.), tf.int32), (tf.cast(count, tf.int32) + k - 1) // k
 
-  x_first, columns = span(xa, xb, xc, width)
-  y_first, rows = span(ya, yb, yc, height)
-  return x_first, y_first, columns, rows
+  left, across = span(xa, xb, xc, width)
+  top, down = span(ya, yb, yc, height)
+  return left, top, across, down
 
 
-def _running_sum(values, block=256):
-  """Inclusive running sum of `[N]` integers: XLA's own costs a second for 160,000 on a CPU, this under a millisecond."""
+def _running_sum(values, lanes=256):
+  """Running sum of `[N]` integers, down the columns of a table with `lanes` columns.
 
-  def doubling(x):
-    step = 1
-    while step < x.shape[-1]:
-      x += tf.pad(x[..., :-step], [[0, 0]] * (x.shape.rank - 1) + [[step, 0]])
-      step *= 2
-    return x
+  `tf.cumsum` compares all pairs in XLA: a second for 160,000 on a CPU, where this takes a millisecond.
 
-  n = values.shape[0]
-  rows = (n + block - 1) // block
-  table = doubling(tf.reshape(tf.pad(values, [[0, rows * block - n]]), [rows, block]))
-  before = doubling(table[:, -1]) - table[:, -1]
-  return tf.reshape(table + before[:, None], [-1])[:n]
+  Returns:
+    The inclusive sums, column after column, and the number of rows R: place p is value `p % R * lanes + p // R`.
+  """
+  rows = -(-values.shape[0] // lanes)
+  table = tf.reshape(tf.pad(values, [[0, rows * lanes - values.shape[0]]]), [rows, lanes])
+
+  def add(row, total, sums):
+    total += table[row]
+    return row + 1, total, sums.write(row, total)
+
+  sums = tf.TensorArray(values.dtype, rows, element_shape=[lanes])
+  _, total, sums = tf.while_loop(lambda row, *_: row < rows, add, (0, tf.zeros([lanes], values.dtype), sums))
+  before = tf.cumsum(total, exclusive=True)
+  return tf.reshape(tf.transpose(sums.stack() + before), [-1]), rows
 
 
 def _first_above(ends, item):
-  """The first place in the rising `ends` whose value exceeds each of `item` (`tf.searchsorted` compares all pairs in XLA)."""
+  """The first place in the rising `ends` that exceeds each of `item` (`tf.searchsorted` compares all pairs in XLA)."""
   n = ends.shape[0]
-  place = tf.zeros_like(item, tf.int32)
-  step = 2 ** (n.bit_length() - 1)
-  while step:
+
+  def halve(step, place):
     further = place + step
-    value = tf.gather(ends, tf.minimum(further, n) - 1)
-    place = tf.where((further <= n) & (value <= item), further, place)
-    step //= 2
-  return place
+    below = (further <= n) & (tf.gather(ends, tf.minimum(further, n) - 1) <= item)
+    return step // 2, tf.where(below, further, place)
+
+  # A loop, because XLA would merge an unrolled search into each of its users and do it again and again.
+  start = tf.constant(2 ** (n.bit_length() - 1)), tf.zeros_like(item, tf.int32)
+  return tf.while_loop(lambda step, _: step > 0, halve, start)[1]
