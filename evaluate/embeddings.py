@@ -16,6 +16,7 @@ from evaluate import faces
 
 DESCRIPTOR = 'dlib_face_recognition_resnet_v1'
 INCEPTION = 'inception_v3_imagenet'
+GAMMA = {DESCRIPTOR: 1.0, INCEPTION: 1 / 2048}  # Of `metrics.kernel_distance`.
 
 
 class Faces(NamedTuple):

@@ -201,19 +201,19 @@ def _distribution_rows(outputs: np.ndarray, inputs: np.ndarray, targets: np.ndar
   rows = []
   for embedding, (of_outputs, of_inputs, of_targets) in features.items():
     for subject, of_subject in (('model', of_outputs), ('copy_input', of_inputs)):
-      for metric, value in set_distances(of_subject, of_targets, people).items():
+      for metric, value in set_distances(of_subject, of_targets, people, embeddings.GAMMA[embedding]).items():
         rows.append(make_row(PROTOCOL, metric, subject, 'all', value, **size, embedding=embedding))
   return rows
 
 
-def set_distances(a: np.ndarray, b: np.ndarray, people: np.ndarray) -> dict[str, Estimate]:
-  """Kernel and Fréchet distance with intervals of two sets of features [N, D] of the same N people's pictures."""
+def set_distances(a: np.ndarray, b: np.ndarray, people: np.ndarray, gamma: float) -> dict[str, Estimate]:
+  """Kernel and Fréchet distance with intervals of two sets of features [N, D], both of the people [N]."""
   if len(people) < 2:
     return {'kernel_distance': Estimate(None, None, None), 'frechet_distance': Estimate(None, None, None)}
   # A picture that stands in several pairs is one picture: the unbiased estimate must not pair it with itself.
   (a_once, of_a), (b_once, of_b) = (np.unique(x, axis=0, return_inverse=True) for x in (a, b))
   to_a, to_b = np.eye(len(a_once))[of_a.ravel()], np.eye(len(b_once))[of_b.ravel()]
-  kernel = intervals.estimate(lambda w: metrics.kernel_distance(a_once, b_once, w @ to_a, w @ to_b),
+  kernel = intervals.estimate(lambda w: metrics.kernel_distance(a_once, b_once, w @ to_a, w @ to_b, gamma),
                               intervals.bootstrap_weights(people))
   value = metrics.frechet_distance(a, b)
   drawn = []

@@ -160,30 +160,33 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
   return float(max(0.0, ((mean_a - mean_b) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross))
 
 
-def kernel_distance(a: np.ndarray, b: np.ndarray, weights_a: np.ndarray | None = None,
-                    weights_b: np.ndarray | None = None) -> np.ndarray:
-  """Unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3. Zero in the mean for equal distributions.
+def kernel_distance(a: np.ndarray, b: np.ndarray, weights_a: np.ndarray | None = None, weights_b: np.ndarray | None = None,
+                    gamma: float | None = None) -> np.ndarray:
+  """Unbiased squared maximum mean discrepancy with the kernel (gamma x.y + 1)^3. Zero in the mean for equal distributions.
 
-  Source: Binkowski et al. 2018 (KID).
+  Source: Binkowski et al. 2018 (KID), where gamma is 1 / D. That suits features whose squares are near 1 each; dlib's descriptors
+  have a squared length near 2, and with 1 / 128 the kernel would be all but linear and see means only: they take gamma = 1.
 
   Args:
     a: [N, D] features.
     b: [M, D] features.
     weights_a: [..., N] how often each counts (a picture is never paired with itself); once if not given.
     weights_b: [..., M] likewise.
+    gamma: scale of the inner product; 1 / D if not given.
   Returns:
     [...] float64.
   """
+  gamma = 1 / a.shape[1] if gamma is None else gamma
   a, b = a.astype(np.float64), b.astype(np.float64)
   u = np.ones(len(a)) if weights_a is None else weights_a
   v = np.ones(len(b)) if weights_b is None else weights_b
 
   def within(x, w):
-    kernel = (x @ x.T / x.shape[1] + 1) ** 3
+    kernel = (gamma * x @ x.T + 1) ** 3
     np.fill_diagonal(kernel, 0)
     return ((w @ kernel) * w).sum(-1) / (w.sum(-1) ** 2 - (w**2).sum(-1))
 
-  between = ((u @ ((a @ b.T / a.shape[1] + 1) ** 3)) * v).sum(-1) / (u.sum(-1) * v.sum(-1))
+  between = ((u @ ((gamma * a @ b.T + 1) ** 3)) * v).sum(-1) / (u.sum(-1) * v.sum(-1))
   return within(a, u) + within(b, v) - 2 * between
 
 

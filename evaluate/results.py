@@ -142,9 +142,11 @@ def write_value(row: Row | None) -> str:
   """`0.861 [0.852, 0.869]`, or `-` where nothing was measured."""
   if row is None or row['value'] is None:
     return '-'
+  # Kernel distances are small: three places would show nothing of them.
+  places = 3 if max(abs(row[k] or 0) for k in ('value', 'low', 'high')) >= 0.02 else 5
   if row['low'] is None:
-    return f'{row["value"]:.3f}'
-  return f'{row["value"]:.3f} [{row["low"]:.3f}, {row["high"]:.3f}]'
+    return f'{row["value"]:.{places}f}'
+  return f'{row["value"]:.{places}f} [{row["low"]:.{places}f}, {row["high"]:.{places}f}]'
 
 
 def make_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
