@@ -174,7 +174,7 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, weights_a: np.ndarray | None =
     weights_b: [..., M] likewise.
     gamma: scale of the inner product; 1 / D if not given.
   Returns:
-    [...] float64.
+    [...] float64; NaN where the weights leave a single picture.
   """
   gamma = 1 / a.shape[1] if gamma is None else gamma
   a, b = a.astype(np.float64), b.astype(np.float64)
@@ -184,7 +184,8 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, weights_a: np.ndarray | None =
   def within(x, w):
     kernel = (gamma * x @ x.T + 1) ** 3
     np.fill_diagonal(kernel, 0)
-    return ((w @ kernel) * w).sum(-1) / (w.sum(-1) ** 2 - (w**2).sum(-1))
+    with np.errstate(divide='ignore', invalid='ignore'):
+      return ((w @ kernel) * w).sum(-1) / (w.sum(-1) ** 2 - (w**2).sum(-1))
 
   between = ((u @ ((gamma * a @ b.T + 1) ** 3)) * v).sum(-1) / (u.sum(-1) * v.sum(-1))
   return within(a, u) + within(b, v) - 2 * between

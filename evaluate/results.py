@@ -50,7 +50,7 @@ def make_row(protocol: str, metric: str, subject: str, slice: str, estimate: Est
 
 
 def make_rows(protocol: str, measures: Mapping[str, Mapping[str, Measure]], people: np.ndarray,
-              slices: Mapping[str, np.ndarray], differences: Iterable[str] = ()) -> list[Row]:
+              slices: Mapping[str, np.ndarray], differences: Iterable[str] = (), baseline: str = 'copy_input') -> list[Row]:
   """Rows of every subject, metric and slice.
 
   Args:
@@ -58,7 +58,8 @@ def make_rows(protocol: str, measures: Mapping[str, Mapping[str, Measure]], peop
     measures: subject -> metric -> figures of the N pictures.
     people: [N] the identity of each picture.
     slices: name -> [N] bool.
-    differences: metrics for which also the paired difference `model_minus_X` is given for every other subject X.
+    differences: metrics for which also the paired difference `model_minus_BASELINE` is given.
+    baseline: the subject that the model is compared with.
   """
   rows = []
   for name, chosen in slices.items():
@@ -68,7 +69,7 @@ def make_rows(protocol: str, measures: Mapping[str, Mapping[str, Measure]], peop
       for metric, measure in metrics.items():
         statistic = measure.statistic(chosen)
         rows.append(make_row(protocol, metric, subject, name, intervals.estimate(statistic, weights), **size))
-        if metric in differences and subject != 'model' and metric in measures['model']:
+        if metric in differences and subject == baseline:
           of_model = measures['model'][metric].statistic(chosen)
           paired = intervals.estimate(lambda w, a=of_model, b=statistic: a(w) - b(w), weights)
           rows.append(make_row(protocol, metric, f'model_minus_{subject}', name, paired, **size))
@@ -130,10 +131,12 @@ def save_samples(path: str | os.PathLike, names: np.ndarray, people: np.ndarray,
   np.savez_compressed(path, **arrays)
 
 
-def find_row(rows: Iterable[Row], metric: str, subject: str = 'model', slice: str = 'all', protocol: str = '') -> Row | None:
-  """The row with these names, None if there is none."""
+def find_row(rows: Iterable[Row], metric: str, subject: str = 'model', slice: str = 'all', protocol: str = '',
+             embedding: str | None = '') -> Row | None:
+  """The first row with these names, None if there is none; an empty protocol or embedding stands for any."""
   for row in rows:
-    if (row['metric'], row['subject'], row['slice']) == (metric, subject, slice) and protocol in ('', row['protocol']):
+    if ((row['metric'], row['subject'], row['slice']) == (metric, subject, slice) and protocol in ('', row['protocol'])
+        and embedding in ('', row['embedding'])):
       return row
   return None
 

@@ -7,15 +7,18 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 
-def parse(values: flags.FlagValues, argv: Sequence[str], usage: str) -> None:
+def parse(values: flags.FlagValues, argv: Sequence[str], usage: str, words: str = '') -> list[str]:
   """Parses a command's own flags, so that two commands in one process never share a flag.
 
   Args:
     values: the command's flags; `flags.DEFINE_string(..., flag_values=values)` fills it.
     argv: the program's name and its arguments.
     usage: what `--help` prints above the flags.
+    words: what the arguments that are no flags are called, such as RUN; there may be none if empty.
+  Returns:
+    The arguments that are no flags.
   Raises:
-    ValueError: for an unknown or mistyped flag, a missing required one, and an argument that is no flag.
+    ValueError: for an unknown or mistyped flag, a missing required one, and a wrong number of others.
     SystemExit: after `--help` was printed.
   """
   if any(a in ('--help', '-h', '--helpfull') for a in argv[1:]):
@@ -28,8 +31,11 @@ def parse(values: flags.FlagValues, argv: Sequence[str], usage: str) -> None:
     rest = values(list(argv))[1:]
   except flags.Error as error:
     raise ValueError(str(error)) from None
-  if rest:
+  if rest and not words:
     raise ValueError(f'{rest[0]!r} is not a flag; write --name=value (--help lists the flags)')
+  if words and not rest:
+    raise ValueError(f'give at least one {words}')
+  return rest
 
 
 def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:

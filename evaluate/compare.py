@@ -1,0 +1,217 @@
+"""Compares evaluated runs: `python -m evaluate.compare RUN RUN...`.
+
+Runs that differ in their seed only are one arm. The first arm is compared with each other one by paired differences on the pictures and
+seeds that they share; the interval resamples seeds, people and their pictures. With fewer than 20 people or 3 seeds it says "too
+few". `OUTPUT/compare.json` holds all slices, `OUTPUT/curves.png` the losses.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+
+from evaluate import intervals
+from evaluate.charts import save_curves
+from evaluate.intervals import MIN_PEOPLE, MIN_SEEDS, Estimate
+from evaluate.results import Row, find_row, make_row, make_table, read_results, write_value
+from models import commands, runs
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string('output', 'runs/compare', 'Folder for compare.json and curves.png.', flag_values=FLAGS)
+flags.DEFINE_string('slice', 'all', 'The part of the pictures that the printed table is about, such as to_smile.', flag_values=FLAGS)
+
+
+class Run(NamedTuple):
+  """An evaluated run: its folder, config, rows of results.json and arrays of samples.npz."""
+
+  path: Path
+  config: Any
+  rows: list[Row]
+  samples: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """Runs that differ in their seed only."""
+
+  name: str
+  runs: dict[int, Run]
+
+
+def read_run(path: str | Path) -> Run:
+  """Reads an evaluated run.
+
+  Raises:
+    FileNotFoundError: if it is no run or was not evaluated.
+  """
+  path = Path(path)
+  config, results = runs.load_config(path), read_results(path)
+  file, samples = path / 'eval' / 'samples.npz', {}
+  if file.is_file():
+    with np.load(file, allow_pickle=False) as arrays:
+      samples = dict(arrays)
+  return Run(path, config, results['results'], samples)
+
+
+def group(given: Sequence[Run]) -> list[Arm]:
+  """Arms in the order of their first runs, named by the settings in which they differ.
+
+  Raises:
+    ValueError: if two runs have all settings and the seed in common, or are of different systems.
+  """
+  if len({run.config.system for run in given}) > 1:
+    raise ValueError(f'runs of different systems cannot be compared: {", ".join(f"{r.path} is {r.config.system}" for r in given)}')
+  keys = [{f.name: getattr(run.config, f.name) for f in dataclasses.fields(run.config) if f.name != 'seed'} for run in given]
+  members: list[tuple[dict[str, Any], dict[int, Run]]] = []
+  for key, run in zip(keys, given, strict=True):
+    arm = next((found for other, found in members if other == key), None)
+    if arm is None:
+      members.append((key, arm := {}))
+    if run.config.seed in arm:
+      raise ValueError(f'{run.path} and {arm[run.config.seed].path} are the same: equal settings and seed {run.config.seed}')
+    arm[run.config.seed] = run
+  varying = [name for name in keys[0] if len({repr(key[name]) for key, _ in members}) > 1]
+  return [Arm(' '.join(f'{name}={key[name]}' for name in varying) or given[0].path.name, arm) for key, arm in members]
+
+
+def arm_rows(arm: Arm) -> list[Row]:
+  """The model's figures of an arm: the mean over its seeds; the interval where there is one seed only."""
+  first = next(iter(arm.runs.values()))
+  rows = []
+  for row in first.rows:
+    same = [find_row(run.rows, row['metric'], row['subject'], row['slice'], row['protocol'], row['embedding'])
+            for run in arm.runs.values()]
+    values = [r['value'] for r in same if r is not None and r['value'] is not None]
+    if len(arm.runs) > 1:
+      estimate = Estimate(float(np.mean(values)), None, None) if len(values) == len(arm.runs) else Estimate(None, None, None)
+      row = make_row(row['protocol'], row['metric'], row['subject'], row['slice'], estimate, row['count'], row['identities'],
+                     len(arm.runs), row['embedding'])
+    rows.append(row)
+  return rows
+
+
+def difference(first: Arm, second: Arm, metric: str, slice: str, replicates: int = intervals.REPLICATES) -> Row:
+  """The paired difference second - first of the model's figure, on shared pictures and seeds.
+
+  Without a shared seed, seeds are paired in their order.
+  """
+  shared = sorted(set(first.runs) & set(second.runs))
+  pairs = [(first.runs[s], second.runs[s]) for s in shared] or list(zip(first.runs.values(), second.runs.values(), strict=False))
+  key, part = f'model/{metric}', f'slice/{slice}'
+  everything = [run.samples for pair in pairs for run in pair]
+  nothing = make_row('compare', metric, f'{second.name} minus {first.name}', slice, Estimate(None, None, None), 0, 0, len(pairs))
+  if any(key not in samples or part not in samples for samples in everything):
+    return nothing
+  places = [{name: row for row, name in enumerate(samples['sample']) if samples[part][row]} for samples in everything]
+  common = sorted(set(places[0]).intersection(*places[1:]))
+  if not common:
+    return nothing
+  rows = [[place[name] for name in common] for place in places]
+  people = everything[0]['identity'][rows[0]]
+  numerators = np.array([samples[key][r] for samples, r in zip(everything, rows, strict=True)])
+  denominators = np.array([samples.get(f'{key}/denominator', np.ones(len(samples['sample'])))[r]
+                           for samples, r in zip(everything, rows, strict=True)])
+  rng = np.random.default_rng(0)
+  seeds = rng.multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), size=replicates)
+
+  def statistic(weights):
+    of_seeds = np.ones(len(pairs)) if weights.ndim == 1 else seeds
+    with np.errstate(divide='ignore', invalid='ignore'):
+      figures = [((weights @ numerators[k::2].T) * of_seeds).sum(-1) / ((weights @ denominators[k::2].T) * of_seeds).sum(-1)
+                 for k in (0, 1)]
+    return figures[1] - figures[0]
+
+  value = intervals.estimate(statistic, intervals.bootstrap_weights(people, replicates))
+  return {**nothing, **make_row('compare', metric, nothing['subject'], slice, value, len(common), len(np.unique(people)), len(pairs))}
+
+
+def verdict(row: Row) -> str:
+  """What a difference allows to say."""
+  if row['value'] is None:
+    return 'no shared pictures'
+  few = [f'{row[name]} {word if row[name] != 1 else one}' for name, word, one, least in (
+      ('identities', 'people', 'person', MIN_PEOPLE), ('seeds', 'seeds', 'seed', MIN_SEEDS)) if row[name] < least]
+  if few:
+    return f'too few ({", ".join(few)})'
+  return 'no difference shown' if row['low'] <= 0 <= row['high'] else 'higher' if row['value'] > 0 else 'lower'
+
+
+def read_curves(given: Sequence[Run]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+  """Logged quantities of the runs: `phase/name` -> run -> (steps, values). Clock and memory are left out."""
+  curves: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+  for run in given:
+    file = run.path / 'stats.jsonl'
+    for line in file.read_text().splitlines() if file.is_file() else []:
+      row = json.loads(line)
+      for name, value in row.items():
+        if name not in ('phase', 'step') and not name.startswith('perf/') and isinstance(value, int | float):
+          steps, values = curves.setdefault(f'{row["phase"]}: {name}', {}).setdefault(str(run.path), ([], []))
+          steps.append(row['step'])
+          values.append(value)
+  return curves
+
+
+def compare(workdirs: Sequence[str | Path], output: str | Path, slice: str = 'all') -> dict[str, Any]:
+  """Compares runs, prints the table of a slice, and writes `compare.json` and `curves.png`.
+
+  Args:
+    workdirs: evaluated runs.
+    output: folder for the two files.
+    slice: which part of the pictures the printed table is about.
+  Returns:
+    What `compare.json` holds: `arms` (name -> runs and rows) and `differences` (rows with a verdict).
+  Raises:
+    FileNotFoundError: if a run is missing or was not evaluated.
+    ValueError: if the runs cannot be compared, or nothing was measured on the slice.
+  """
+  given = [read_run(path) for path in workdirs]
+  arms = group(given)
+  slices = list(dict.fromkeys(row['slice'] for run in given for row in run.rows))
+  if slice not in slices:
+    raise ValueError(f'--slice={slice} was not measured: {", ".join(slices)} were')
+  rows = {arm.name: arm_rows(arm) for arm in arms}
+  metrics = list(dict.fromkeys(
+      (row['metric'], row['embedding']) for row in rows[arms[0].name] if row['subject'] == 'model' and row['slice'] == slice))
+  differences = []
+  for arm in arms[1:]:
+    for name in slices:
+      for metric in dict.fromkeys(m for m, embedding in metrics if embedding is None):
+        row = difference(arms[0], arm, metric, name)
+        differences.append({**row, 'verdict': verdict(row)})
+  for arm in arms:
+    seeds = ', '.join(str(seed) for seed in arm.runs)
+    print(f'{arm.name}: seed{"s" * (len(arm.runs) > 1)} {seeds} ({", ".join(str(r.path) for r in arm.runs.values())})')
+  print()
+  lines = [[metric + (f' ({embedding})' if embedding else '')] + [
+      write_value(find_row(rows[arm.name], metric, 'model', slice, embedding=embedding)) for arm in arms]
+      for metric, embedding in metrics]
+  print(make_table([f'model, {slice}', *(arm.name for arm in arms)], lines))
+  shown = [row for row in differences if row['slice'] == slice and row['value'] is not None]
+  if len(arms) > 1:
+    print()
+    print(make_table(['paired difference', 'arms', 'value', 'pictures', 'people', 'says'],
+                     [[r['metric'], r['subject'], write_value(r), str(r['count']), str(r['identities']), r['verdict']]
+                      for r in shown]) if shown else 'no paired differences: the runs share no pictures')
+  result = {'arms': {arm.name: {'runs': [str(run.path) for run in arm.runs.values()], 'rows': rows[arm.name]} for arm in arms},
+            'differences': differences}
+  output = Path(output)
+  output.mkdir(parents=True, exist_ok=True)
+  runs.write_file(output / 'compare.json', json.dumps(result, indent=1, allow_nan=False) + '\n')
+  if curves := read_curves(given):
+    save_curves(output / 'curves.png', curves)
+  print(f'\n{output / "compare.json"}, {output / "curves.png"}' if curves else f'\n{output / "compare.json"}')
+  return result
+
+
+def main(argv: list[str]) -> None:
+  words = commands.parse(FLAGS, argv, __doc__, 'RUN')
+  compare(words, FLAGS.output, FLAGS.slice)
+
+
+if __name__ == '__main__':
+  sys.exit(commands.run(main))
