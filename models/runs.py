@@ -150,7 +150,7 @@ def damage(path: str | os.PathLike) -> str:
     reader = tf.train.load_checkpoint(str(path))
     for name in reader.get_variable_to_shape_map():
       reader.get_tensor(name)
-  except (tf.errors.OpError, ValueError, RuntimeError) as error:
+  except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:  # Whatever the C++ reader turns its errors into.
     return (str(error).splitlines() or [type(error).__name__])[0]
   return ''
 

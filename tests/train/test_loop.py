@@ -1,0 +1,264 @@
+"""What a run writes, and that stopping it at any point changes nothing."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models import SYSTEMS, runs
+from models.config import ConfigError
+from tests.conformance.toy import ToyConfig, ToyPipeline
+from train import resume, train_and_evaluate
+from train.callbacks import NonFiniteError, Recorder
+
+pytestmark = pytest.mark.usefixtures('toy_system')
+CONFIG = ToyConfig.tiny(warm_steps=4, train_steps=8, log_every=2, checkpoint_every=2, sample_every=4, keep_checkpoints=2,
+                        evaluate=False)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+  """A finished run; tests that change it copy it."""
+  workdir = tmp_path_factory.mktemp('undisturbed')
+  with pytest.MonkeyPatch.context() as patch:
+    import input_pipeline
+    from tests.conformance.toy import Toy
+    patch.setitem(SYSTEMS, 'toy', Toy)
+    patch.setitem(input_pipeline.PIPELINES, 'toy', ToyPipeline)
+    train_and_evaluate(CONFIG, workdir)
+  return workdir
+
+
+def copy(source, target):
+  import shutil
+  shutil.copytree(source, target)
+  return target
+
+
+def rows(workdir):
+  lines = (workdir / 'stats.jsonl').read_text().splitlines()
+  return [{k: v for k, v in json.loads(line).items() if not k.startswith('perf/')} for line in lines]
+
+
+def points(workdir, phase):
+  """(step, tag) of every TensorBoard point, as its own reader gives them."""
+  found = []
+  for path in sorted((workdir / 'events' / phase).glob('events.*')):
+    for record in tf.data.TFRecordDataset(str(path)):
+      event = tf.compat.v1.Event.FromString(record.numpy())
+      found += [(event.step, value.tag) for value in event.summary.value]
+  return sorted(found)
+
+
+def test_a_run_directory(undisturbed):
+  names = {p.relative_to(undisturbed).as_posix() for p in undisturbed.rglob('*') if p.is_file() and 'events' not in str(p)}
+  checkpoints = {f'checkpoints/{phase}/ckpt-{step}.{part}' for phase, steps in (('warm', (2, 4)), ('train', (6, 8)))
+                 for step in steps for part in ('index', 'data-00000-of-00001')}
+  samples = {f'samples/{phase}-{step:07d}.png' for phase, step in
+             (('warm', 0), ('warm', 4), ('train', 0), ('train', 4), ('train', 8))}
+  assert names == checkpoints | samples | {'.lock', 'flags.cfg', 'environment.json', 'stats.jsonl'}
+  assert [(r['phase'], r['step']) for r in rows(undisturbed)] == (
+      [('warm', 2), ('warm', 4), ('train', 2), ('train', 4), ('train', 6), ('train', 8)])
+  last = json.loads((undisturbed / 'stats.jsonl').read_text().splitlines()[-1])
+  assert last['perf/images_per_second'] > 0 and last['perf/peak_memory_mb'] > 0
+  assert {tag for _, tag in points(undisturbed, 'train')} >= {'loss', 'balance', 'samples', 'flags', 'perf/images_per_second'}
+  environment = json.loads((undisturbed / 'environment.json').read_text())
+  assert environment['packages']['tensorflow'] == tf.__version__ and environment['devices']
+
+
+def test_logged_losses_are_those_of_the_step(undisturbed):
+  system = runs.build(CONFIG)
+  system.start_phase('warm')
+  losses = [float(system.train_step(batch)['loss']) for batch in ToyPipeline(CONFIG).batches(0, 4, 'warm')]
+  np.testing.assert_allclose([r['loss'] for r in rows(undisturbed)[:2]], losses[1::2], rtol=1e-5)
+
+
+@pytest.mark.parametrize('phase, step', [('warm', 2), ('warm', 4), ('train', 6)])
+def test_going_on_from_any_checkpoint_repeats_the_run_exactly(undisturbed, tmp_path, phase, step):
+  workdir = copy(undisturbed, tmp_path / 'run')
+  for later in [(p, s) for p in ('warm', 'train') for s in (2, 4, 6, 8) if (p, s) > (phase, step) or p < phase]:
+    if (later[0] == phase and later[1] > step) or (phase == 'warm' and later[0] == 'train'):
+      runs.remove_checkpoint(workdir, *later)
+  with open(workdir / 'stats.jsonl', 'a') as stats:
+    stats.write('{"phase": "train", "st')  # What kill -9 leaves.
+  events = max((workdir / 'events' / phase).glob('events.*'))
+  with open(events, 'ab') as file:
+    file.write(b'\x20\0\0\0')
+  train_and_evaluate(CONFIG, workdir)
+  assert rows(workdir) == rows(undisturbed)
+  for name in ('warm', 'train'):
+    assert points(workdir, name) == points(undisturbed, name)
+  expected, received = (tf.train.load_checkpoint(str(runs.checkpoint_path(w, 'train', 8))) for w in (undisturbed, workdir))
+  for name in expected.get_variable_to_shape_map():
+    if 'clock' not in name and 'CHECKPOINTABLE' not in name:
+      np.testing.assert_array_equal(expected.get_tensor(name), received.get_tensor(name), err_msg=name)
+
+
+def test_a_damaged_checkpoint_is_passed_over(undisturbed, tmp_path, capsys):
+  workdir = copy(undisturbed, tmp_path / 'run')
+  data = workdir / 'checkpoints/train/ckpt-8.data-00000-of-00001'
+  data.write_bytes(data.read_bytes()[:-100])
+  train_and_evaluate(CONFIG, workdir)
+  text = capsys.readouterr().out
+  assert 'ckpt-8 is damaged' in text and 'continuing train at step 6' in text
+  assert rows(workdir) == rows(undisturbed)
+  with open(workdir / 'checkpoints/train/ckpt-8.data-00000-of-00001', 'r+b') as file:
+    file.seek(200)
+    file.write(b'flip')
+  assert runs.damage(workdir / 'checkpoints/train/ckpt-8')
+  (workdir / 'checkpoints/train/ckpt-6.index').write_bytes(b'')
+  assert runs.last_checkpoint(workdir, ['warm', 'train']) == ('warm', 4)
+
+
+def test_a_finished_run_says_so_and_is_evaluated(undisturbed, tmp_path, capsys, monkeypatch):
+  import evaluate
+  from evaluate.intervals import Estimate
+  from evaluate.results import make_row
+  row = make_row('toy', 'ssim', 'model', 'all', Estimate(0.5, 0.4, 0.6), 3, 2)
+  monkeypatch.setitem(evaluate.EVALUATIONS, 'toy', lambda model, config, output_dir: [row])
+  workdir = copy(undisturbed, tmp_path / 'run')
+  # Only whether it evaluates differs; nothing else may.
+  text = (workdir / 'flags.cfg').read_text().replace('--evaluate=false', '--evaluate=true')
+  (workdir / 'flags.cfg').write_text(text)
+  train_and_evaluate(dataclasses.replace(CONFIG, evaluate=True), workdir)
+  assert f'{workdir} is finished' in capsys.readouterr().out
+  results = json.loads((workdir / 'eval' / 'results.json').read_text())
+  assert (results['system'], results['step'], results['results']) == ('toy', 8, [row])
+
+
+def test_only_a_longer_duration_is_taken(undisturbed, tmp_path):
+  workdir = copy(undisturbed, tmp_path / 'run')
+  before = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
+  for changes, names in [({'learning_rate': 0.5, 'log_every': 4}, ['--learning_rate was 0.01 and is now 0.5', '--log_every']),
+                         ({'train_steps': 6}, ['--train_steps was 8 and is now 6']),
+                         ({'warm_steps': 6}, ['--warm_steps was 4 and is now 6'])]:  # That phase is over.
+    with pytest.raises(ConfigError) as caught:
+      train_and_evaluate(dataclasses.replace(CONFIG, **changes), workdir)
+    assert all(name in str(caught.value) for name in names) and '\n' not in str(caught.value)
+  assert before == {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
+  train_and_evaluate(dataclasses.replace(CONFIG, train_steps=10), workdir)
+  assert rows(workdir)[:-1] == rows(undisturbed) and rows(workdir)[-1]['step'] == 10
+  assert runs.load_config(workdir).train_steps == 10
+
+
+def test_restore_gives_the_averaged_weights(undisturbed):
+  system = runs.restore(undisturbed)
+  assert (system.phase, int(system.step)) == ('train', 8)
+  reader = tf.train.load_checkpoint(str(runs.checkpoint_path(undisturbed, 'train', 8)))
+  trained = reader.get_tensor('system/generator/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE')
+  assert np.abs(system.generator.layers[0].kernel.numpy() - trained).max() > 1e-4
+  assert int(runs.restore(undisturbed, 'warm').step) == 4
+  with pytest.raises(ValueError, match='phase=sleep is not one of warm, train'):
+    runs.restore(undisturbed, 'sleep')
+
+
+def test_init_from_takes_weights_and_nothing_else(undisturbed, tmp_path):
+  config = dataclasses.replace(CONFIG, warm_steps=0, train_steps=0, init_from=str(undisturbed))
+  system = train_and_evaluate(config, tmp_path / 'new')
+  np.testing.assert_array_equal(system.generator.get_weights()[0], runs.restore(undisturbed).generator.get_weights()[0])
+  assert int(system.step) == 0 and float(system.balance) == 0
+  assert int(runs.restore(tmp_path / 'new').step) == 0  # A run of no steps can be used.
+  with pytest.raises(FileNotFoundError, match='holds no run'):
+    train_and_evaluate(dataclasses.replace(config, init_from=str(tmp_path / 'no')), tmp_path / 'other')
+  assert not (tmp_path / 'other').exists()
+
+
+def test_a_signal_saves_and_the_same_command_continues(undisturbed, tmp_path, capsys, monkeypatch):
+  steps = Recorder.on_train_batch_end
+
+  def interrupt(self, batch, logs):
+    if self._phase == 'train' and batch == 2:
+      os.kill(os.getpid(), signal.SIGTERM)
+    steps(self, batch, logs)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Recorder, 'on_train_batch_end', interrupt)
+    with pytest.raises(SystemExit) as caught:
+      train_and_evaluate(CONFIG, tmp_path / 'run')
+  assert caught.value.code == 143
+  assert 'stopped at step 3 of train, saved; the same command continues' in capsys.readouterr().out
+  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  train_and_evaluate(CONFIG, tmp_path / 'run')
+  assert 'continuing train at step 3' in capsys.readouterr().out
+  assert rows(tmp_path / 'run') == rows(undisturbed)
+
+
+def test_a_bad_loss_stops_the_run_and_is_named(tmp_path, monkeypatch):
+  class Bad(ToyPipeline):
+    def batches(self, start, stop, phase, worker=0, workers=1):
+      steps = tf.data.Dataset.range(start, stop)
+      good = super().batches(start, stop, phase, worker, workers)
+      return tf.data.Dataset.zip((steps, good)).map(
+          lambda step, batch: {**batch, 'image': batch['image'] / tf.where(step == 4, 0.0, 1.0)})
+
+  import input_pipeline
+  monkeypatch.setitem(input_pipeline.PIPELINES, 'toy', Bad)
+  config = dataclasses.replace(CONFIG, warm_steps=0, log_every=4)
+  with pytest.raises(NonFiniteError) as caught:
+    train_and_evaluate(config, tmp_path / 'run')
+  text = str(caught.value)
+  assert 'loss became nan in step 5 of train' in text and "batches(4, 5, 'train')" in text and 'seed=0' in text
+  assert 'step 4) is kept' in text and '\n' not in text
+  assert runs.checkpoint_steps(tmp_path / 'run', 'train') == [2, 4]
+  assert [r['step'] for r in rows(tmp_path / 'run')] == [4]
+
+
+def test_steps_per_execution_changes_nothing_but_speed(undisturbed, tmp_path):
+  train_and_evaluate(dataclasses.replace(CONFIG, steps_per_execution=2), tmp_path / 'run')
+  for row, expected in zip(rows(tmp_path / 'run'), rows(undisturbed), strict=True):
+    assert row.keys() == expected.keys()
+    np.testing.assert_allclose(row['loss'], expected['loss'], rtol=1e-5)
+
+
+def test_two_processes_cannot_share_a_workdir(undisturbed, tmp_path):
+  workdir = copy(undisturbed, tmp_path / 'run')
+  with runs.lock(workdir), pytest.raises(OSError, match='is in use by process .*: wait for it, or choose another'):
+    train_and_evaluate(CONFIG, workdir)
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(OSError, match='--workdir=.*file.*cannot be written'):
+    train_and_evaluate(CONFIG, tmp_path / 'file' / 'run')
+  with pytest.raises(OSError, match='cannot be written'):
+    train_and_evaluate(CONFIG, '/proc/run')
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(undisturbed, tmp_path):
+  import resource
+  workdir = copy(undisturbed, tmp_path / 'run')
+  checkpoint = tf.train.Checkpoint(system=runs.build(CONFIG))
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # As a full disk, for this process.
+  try:
+    with pytest.raises(OSError, match='ckpt-9 cannot be written .*: make room'):
+      runs.save_checkpoint(checkpoint, workdir, 'train', 9, 2)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert runs.checkpoint_steps(workdir, 'train') == [6, 8]
+  assert runs.last_checkpoint(workdir, ['train']) == ('train', 8)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(undisturbed, tmp_path):
+  workdir = copy(undisturbed, tmp_path / 'run')
+  other = dataclasses.replace(CONFIG, ema_decay=0.0)
+  runs.save_flags(other, workdir)
+  copy(undisturbed, tmp_path / 'other')
+  system = runs.build(CONFIG)
+  system.generator = tf.keras.Sequential([tf.keras.layers.Conv2D(5, 3, input_shape=[8, 8, 3])])
+  with pytest.raises(ValueError, match='does not fit this system'):
+    runs.read_checkpoint(tf.train.Checkpoint(system=system), runs.checkpoint_path(undisturbed, 'train', 8))
+
+
+def test_rewinding_keeps_earlier_phases_whole(undisturbed, tmp_path):
+  workdir = copy(undisturbed, tmp_path / 'run')
+  resume.rewind(pathlib.Path(workdir), ['warm', 'train'], 'train', 0)
+  assert [r['phase'] for r in rows(workdir)] == ['warm', 'warm']
+  assert runs.checkpoint_steps(workdir, 'train') == [] and runs.checkpoint_steps(workdir, 'warm') == [2, 4]
+  assert not [p for p in (workdir / 'samples').glob('train-*') if p.stem != 'train-0000000']
+  assert {step for step, _ in points(workdir, 'train')} <= {0}

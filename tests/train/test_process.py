@@ -1,0 +1,68 @@
+"""The command as a process: killed at any moment, stopped, told nonsense."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).parents[2]
+COMMAND = [sys.executable, 'tests/conformance/toy.py', '--system=toy', '--batch_size=4', '--log_every=1', '--checkpoint_every=5',
+           '--sample_every=20', '--noevaluate']
+
+
+def start(*flags):
+  return subprocess.Popen([*COMMAND, *flags], cwd=ROOT, env={**os.environ, 'PYTHONPATH': '.'}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_step(workdir, step):
+  stats, deadline = workdir / 'stats.jsonl', time.monotonic() + 120
+  while not stats.exists() or len(stats.read_text().splitlines()) < step:
+    assert time.monotonic() < deadline
+    time.sleep(0.005)
+
+
+def rows(workdir):
+  lines = [json.loads(line) for line in (workdir / 'stats.jsonl').read_text().splitlines()]
+  return [{k: v for k, v in line.items() if not k.startswith('perf/')} for line in lines]
+
+
+def test_kill_then_the_same_command_gives_the_undisturbed_rows(tmp_path):
+  undisturbed = start('--train_steps=40', f'--workdir={tmp_path / "a"}')
+  killed = start('--train_steps=40', f'--workdir={tmp_path / "b"}')
+  wait_for_step(tmp_path / 'b', 13)
+  killed.send_signal(signal.SIGKILL)
+  killed.communicate()
+  assert killed.returncode == -signal.SIGKILL
+  _, errors = undisturbed.communicate()
+  assert undisturbed.returncode == 0, errors
+  again = start('--train_steps=40', f'--workdir={tmp_path / "b"}')
+  text, errors = again.communicate()
+  assert again.returncode == 0, errors
+  assert 'continuing train at step' in text
+  assert rows(tmp_path / 'b') == rows(tmp_path / 'a') and len(rows(tmp_path / 'a')) == 40
+
+
+def test_ctrl_c_and_sigterm_save_and_leave_without_a_traceback(tmp_path):
+  runs = {number: start('--train_steps=100000', f'--workdir={tmp_path / str(number)}') for number in (2, 15)}
+  for number, run in runs.items():
+    wait_for_step(tmp_path / str(number), 3)
+    run.send_signal(number)
+  for number, run in runs.items():
+    text, errors = run.communicate(timeout=60)
+    assert run.returncode == 128 + number
+    assert 'saved; the same command continues' in text and 'Traceback' not in errors
+    last = max(int(p.stem[5:]) for p in (tmp_path / str(number) / 'checkpoints/train').glob('*.index'))
+    assert f'stopped at step {last} of train' in text
+
+
+def test_an_error_is_one_line(tmp_path):
+  run = start('--batch_size=0', f'--workdir={tmp_path / "run"}')
+  _, errors = run.communicate()
+  assert run.returncode == 2
+  assert errors == ('error: --batch_size=0 is not allowed: an integer of at least 1 is needed '
+                    '[--batch_size=0 (on the command line)]\n')
+  assert not (tmp_path / 'run').exists()
