@@ -278,7 +278,7 @@ def _map_on_processes(function: Callable[[Any], int], units: Sequence[Any], coun
   would start itself in an endless chain.
   """
   environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(p or os.getcwd() for p in sys.path), 'OMP_NUM_THREADS': '1',
-                 'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': '-1'}
+                 'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1', 'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': '-1'}
   command = [sys.executable, '-W', 'ignore', '-c', 'from input_pipeline import shards; shards.serve()']
   waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
   for unit in units:
