@@ -28,10 +28,23 @@ def save_bars(path: str | os.PathLike, groups: Sequence[str], panels: Panels) ->
     for k, (subject, estimates) in enumerate(subjects.items()):
       x = np.arange(len(groups)) + (k - (len(subjects) - 1) / 2) * width
       values = np.array([np.nan if e.value is None else e.value for e in estimates], float)
-      ends = np.array([[np.nan] * 2 if e.value is None or e.low is None else [e.value - e.low, e.high - e.value]
-                       for e in estimates], float)
-      axes.bar(x, values, width * 0.95, yerr=np.maximum(ends.T, 0), capsize=3, label=subject,
-               color=f'C{k}', error_kw={'linewidth': 1})
+      ends = np.array(
+        [
+          [np.nan] * 2 if e.value is None or e.low is None or e.high is None else [e.value - e.low, e.high - e.value]
+          for e in estimates
+        ],
+        float,
+      )
+      axes.bar(
+        x,
+        values,
+        width * 0.95,
+        yerr=np.maximum(ends.T, 0),
+        capsize=3,
+        label=subject,
+        color=f'C{k}',
+        error_kw={'linewidth': 1},
+      )
     axes.set_xticks(np.arange(len(groups)), groups)
     axes.set_title(title, fontsize=11)
     axes.axhline(0, color='black', linewidth=0.8)
@@ -40,7 +53,9 @@ def save_bars(path: str | os.PathLike, groups: Sequence[str], panels: Panels) ->
   _save(path, figure)
 
 
-def save_curves(path: str | os.PathLike, curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> None:
+def save_curves(
+  path: str | os.PathLike, curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]
+) -> None:
   """Draws one panel per quantity.
 
   Args:

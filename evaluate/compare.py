@@ -1,8 +1,8 @@
 """Compares evaluated runs: `python -m evaluate.compare RUN RUN...`.
 
-Runs that differ in their seed only are one arm. The first arm is compared with each other one by paired differences on the pictures and
-seeds that they share; the interval resamples seeds, people and their pictures. With fewer than 20 people or 3 seeds it says "too
-few". `OUTPUT/compare.json` holds all slices, `OUTPUT/curves.png` the losses.
+Runs that differ in their seed only are one arm. The first arm is compared with each other one by paired differences on
+the pictures and seeds that they share; the interval resamples seeds, people and their pictures. With fewer than 20
+people or 3 seeds it says "too few". `OUTPUT/compare.json` holds all slices, `OUTPUT/curves.png` the losses.
 """
 
 import dataclasses
@@ -23,7 +23,9 @@ from models import commands, runs
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('output', 'runs/compare', 'Folder for compare.json and curves.png.', flag_values=FLAGS)
-flags.DEFINE_string('slice', 'all', 'The part of the pictures that the printed table is about, such as to_smile.', flag_values=FLAGS)
+flags.DEFINE_string(
+  'slice', 'all', 'The part of the pictures that the printed table is about, such as to_smile.', flag_values=FLAGS
+)
 
 
 class Run(NamedTuple):
@@ -65,15 +67,21 @@ def group(given: Sequence[Run]) -> list[Arm]:
     ValueError: if two runs have all settings and the seed in common, or are of different systems.
   """
   if len({run.config.system for run in given}) > 1:
-    raise ValueError(f'runs of different systems cannot be compared: {", ".join(f"{r.path} is {r.config.system}" for r in given)}')
-  keys = [{f.name: getattr(run.config, f.name) for f in dataclasses.fields(run.config) if f.name != 'seed'} for run in given]
+    raise ValueError(
+      f'runs of different systems cannot be compared: {", ".join(f"{r.path} is {r.config.system}" for r in given)}'
+    )
+  keys = [
+    {f.name: getattr(run.config, f.name) for f in dataclasses.fields(run.config) if f.name != 'seed'} for run in given
+  ]
   members: list[tuple[dict[str, Any], dict[int, Run]]] = []
   for key, run in zip(keys, given, strict=True):
     arm = next((found for other, found in members if other == key), None)
     if arm is None:
       members.append((key, arm := {}))
     if run.config.seed in arm:
-      raise ValueError(f'{run.path} and {arm[run.config.seed].path} are the same: equal settings and seed {run.config.seed}')
+      raise ValueError(
+        f'{run.path} and {arm[run.config.seed].path} are the same: equal settings and seed {run.config.seed}'
+      )
     arm[run.config.seed] = run
   varying = [name for name in keys[0] if len({repr(key[name]) for key, _ in members}) > 1]
   return [Arm(' '.join(f'{name}={key[name]}' for name in varying) or given[0].path.name, arm) for key, arm in members]
@@ -84,13 +92,26 @@ def arm_rows(arm: Arm) -> list[Row]:
   first = next(iter(arm.runs.values()))
   rows = []
   for row in first.rows:
-    same = [find_row(run.rows, row['metric'], row['subject'], row['slice'], row['protocol'], row['embedding'])
-            for run in arm.runs.values()]
+    same = [
+      find_row(run.rows, row['metric'], row['subject'], row['slice'], row['protocol'], row['embedding'])
+      for run in arm.runs.values()
+    ]
     values = [r['value'] for r in same if r is not None and r['value'] is not None]
     if len(arm.runs) > 1:
-      estimate = Estimate(float(np.mean(values)), None, None) if len(values) == len(arm.runs) else Estimate(None, None, None)
-      row = make_row(row['protocol'], row['metric'], row['subject'], row['slice'], estimate, row['count'], row['identities'],
-                     len(arm.runs), row['embedding'])
+      estimate = (
+        Estimate(float(np.mean(values)), None, None) if len(values) == len(arm.runs) else Estimate(None, None, None)
+      )
+      row = make_row(
+        row['protocol'],
+        row['metric'],
+        row['subject'],
+        row['slice'],
+        estimate,
+        row['count'],
+        row['identities'],
+        len(arm.runs),
+        row['embedding'],
+      )
     rows.append(row)
   return rows
 
@@ -101,10 +122,14 @@ def difference(first: Arm, second: Arm, metric: str, slice: str, replicates: int
   Without a shared seed, seeds are paired in their order.
   """
   shared = sorted(set(first.runs) & set(second.runs))
-  pairs = [(first.runs[s], second.runs[s]) for s in shared] or list(zip(first.runs.values(), second.runs.values(), strict=False))
+  pairs = [(first.runs[s], second.runs[s]) for s in shared] or list(
+    zip(first.runs.values(), second.runs.values(), strict=False)
+  )
   key, part = f'model/{metric}', f'slice/{slice}'
   everything = [run.samples for pair in pairs for run in pair]
-  nothing = make_row('compare', metric, f'{second.name} minus {first.name}', slice, Estimate(None, None, None), 0, 0, len(pairs))
+  nothing = make_row(
+    'compare', metric, f'{second.name} minus {first.name}', slice, Estimate(None, None, None), 0, 0, len(pairs)
+  )
   if any(key not in samples or part not in samples for samples in everything):
     return nothing
   places = [{name: row for row, name in enumerate(samples['sample']) if samples[part][row]} for samples in everything]
@@ -114,28 +139,43 @@ def difference(first: Arm, second: Arm, metric: str, slice: str, replicates: int
   rows = [[place[name] for name in common] for place in places]
   people = everything[0]['identity'][rows[0]]
   numerators = np.array([samples[key][r] for samples, r in zip(everything, rows, strict=True)])
-  denominators = np.array([samples.get(f'{key}/denominator', np.ones(len(samples['sample'])))[r]
-                           for samples, r in zip(everything, rows, strict=True)])
+  denominators = np.array(
+    [
+      samples.get(f'{key}/denominator', np.ones(len(samples['sample'])))[r]
+      for samples, r in zip(everything, rows, strict=True)
+    ]
+  )
   rng = np.random.default_rng(0)
   seeds = rng.multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), size=replicates)
 
   def statistic(weights):
     of_seeds = np.ones(len(pairs)) if weights.ndim == 1 else seeds
     with np.errstate(divide='ignore', invalid='ignore'):
-      figures = [((weights @ numerators[k::2].T) * of_seeds).sum(-1) / ((weights @ denominators[k::2].T) * of_seeds).sum(-1)
-                 for k in (0, 1)]
+      figures = [
+        ((weights @ numerators[k::2].T) * of_seeds).sum(-1) / ((weights @ denominators[k::2].T) * of_seeds).sum(-1)
+        for k in (0, 1)
+      ]
     return figures[1] - figures[0]
 
   value = intervals.estimate(statistic, intervals.bootstrap_weights(people, replicates))
-  return {**nothing, **make_row('compare', metric, nothing['subject'], slice, value, len(common), len(np.unique(people)), len(pairs))}
+  return {
+    **nothing,
+    **make_row('compare', metric, nothing['subject'], slice, value, len(common), len(np.unique(people)), len(pairs)),
+  }
 
 
 def verdict(row: Row) -> str:
   """What a difference allows to say."""
   if row['value'] is None:
     return 'no shared pictures'
-  few = [f'{row[name]} {word if row[name] != 1 else one}' for name, word, one, least in (
-      ('identities', 'people', 'person', MIN_PEOPLE), ('seeds', 'seeds', 'seed', MIN_SEEDS)) if row[name] < least]
+  few = [
+    f'{row[name]} {word if row[name] != 1 else one}'
+    for name, word, one, least in (
+      ('identities', 'people', 'person', MIN_PEOPLE),
+      ('seeds', 'seeds', 'seed', MIN_SEEDS),
+    )
+    if row[name] < least
+  ]
   if few:
     return f'too few ({", ".join(few)})'
   return 'no difference shown' if row['low'] <= 0 <= row['high'] else 'higher' if row['value'] > 0 else 'lower'
@@ -175,8 +215,13 @@ def compare(workdirs: Sequence[str | Path], output: str | Path, slice: str = 'al
   if slice not in slices:
     raise ValueError(f'--slice={slice} was not measured: {", ".join(slices)} were')
   rows = {arm.name: arm_rows(arm) for arm in arms}
-  metrics = list(dict.fromkeys(
-      (row['metric'], row['embedding']) for row in rows[arms[0].name] if row['subject'] == 'model' and row['slice'] == slice))
+  metrics = list(
+    dict.fromkeys(
+      (row['metric'], row['embedding'])
+      for row in rows[arms[0].name]
+      if row['subject'] == 'model' and row['slice'] == slice
+    )
+  )
   differences = []
   for arm in arms[1:]:
     for name in slices:
@@ -187,18 +232,30 @@ def compare(workdirs: Sequence[str | Path], output: str | Path, slice: str = 'al
     seeds = ', '.join(str(seed) for seed in arm.runs)
     print(f'{arm.name}: seed{"s" * (len(arm.runs) > 1)} {seeds} ({", ".join(str(r.path) for r in arm.runs.values())})')
   print()
-  lines = [[metric + (f' ({embedding})' if embedding else '')] + [
-      write_value(find_row(rows[arm.name], metric, 'model', slice, embedding=embedding)) for arm in arms]
-      for metric, embedding in metrics]
+  lines = [
+    [metric + (f' ({embedding})' if embedding else '')]
+    + [write_value(find_row(rows[arm.name], metric, 'model', slice, embedding=embedding)) for arm in arms]
+    for metric, embedding in metrics
+  ]
   print(make_table([f'model, {slice}', *(arm.name for arm in arms)], lines))
   shown = [row for row in differences if row['slice'] == slice and row['value'] is not None]
   if len(arms) > 1:
     print()
-    print(make_table(['paired difference', 'arms', 'value', 'pictures', 'people', 'says'],
-                     [[r['metric'], r['subject'], write_value(r), str(r['count']), str(r['identities']), r['verdict']]
-                      for r in shown]) if shown else 'no paired differences: the runs share no pictures')
-  result = {'arms': {arm.name: {'runs': [str(run.path) for run in arm.runs.values()], 'rows': rows[arm.name]} for arm in arms},
-            'differences': differences}
+    print(
+      make_table(
+        ['paired difference', 'arms', 'value', 'pictures', 'people', 'says'],
+        [
+          [r['metric'], r['subject'], write_value(r), str(r['count']), str(r['identities']), r['verdict']]
+          for r in shown
+        ],
+      )
+      if shown
+      else 'no paired differences: the runs share no pictures'
+    )
+  result = {
+    'arms': {arm.name: {'runs': [str(run.path) for run in arm.runs.values()], 'rows': rows[arm.name]} for arm in arms},
+    'differences': differences,
+  }
   output = Path(output)
   output.mkdir(parents=True, exist_ok=True)
   runs.write_file(output / 'compare.json', json.dumps(result, indent=1, allow_nan=False) + '\n')

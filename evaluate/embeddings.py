@@ -1,6 +1,8 @@
-"""What dlib and Inception see in a picture: whether there is a face, its 68 landmarks, who it is, what distribution it is from.
+"""What dlib and Inception see in a picture: whether there is a face, its 68 landmarks, who it is, what distribution it
+is from.
 
-No loss of the project trains against these networks, so they may judge ("a judge is never a player"). Each figure names the one it used.
+No loss of the project trains against these networks, so they may judge ("a judge is never a player"). Each figure names
+the one it used.
 """
 
 import os
@@ -33,8 +35,9 @@ class Faces(NamedTuple):
   descriptors: np.ndarray
 
 
-def read_faces(images: np.ndarray, known_points: np.ndarray, describe: np.ndarray | bool = True,
-               workers: int | None = None) -> Faces:
+def read_faces(
+  images: np.ndarray, known_points: np.ndarray, describe: np.ndarray | bool = True, workers: int | None = None
+) -> Faces:
   """Finds face, landmarks and descriptor in aligned crops (see `faces.read`). Equal pictures are looked at once.
 
   Args:
@@ -62,8 +65,10 @@ def _run(images: np.ndarray, boxes: np.ndarray, describe: np.ndarray, workers: i
     jobs = Path(folder) / 'jobs.npz'
     np.savez(jobs, images=images, boxes=boxes, describe=describe)
     parts = [Path(folder) / f'{k}.npz' for k in range(workers)]
-    programs = [subprocess.Popen([sys.executable, '-P', faces.__file__, str(jobs), str(k), str(workers), str(part)])
-                for k, part in enumerate(parts)]
+    programs = [
+      subprocess.Popen([sys.executable, '-P', faces.__file__, str(jobs), str(k), str(workers), str(part)])
+      for k, part in enumerate(parts)
+    ]
     try:
       codes = [program.wait() for program in programs]
     finally:
@@ -104,12 +109,14 @@ def inception_features(images: np.ndarray, weights: str | os.PathLike, batch_siz
   import tensorflow as tf  # Here: nothing else of the evaluation needs it.
 
   if not Path(weights).is_file():
-    raise FileNotFoundError(f'--inception_weights={weights}: there is no such file (Keras calls it '
-                            'inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5)')
+    raise FileNotFoundError(
+      f'--inception_weights={weights}: there is no such file (Keras calls it '
+      'inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5)'
+    )
   network = tf.keras.applications.InceptionV3(include_top=False, pooling='avg', weights=str(weights))
   features = []
   for start in range(0, len(images), batch_size):
-    batch = tf.cast(images[start:start + batch_size], tf.float32)
+    batch = tf.cast(images[start : start + batch_size], tf.float32)
     batch = tf.clip_by_value(tf.image.resize(batch, (299, 299), 'bicubic', antialias=True), 0, 255)
     features.append(network(batch / 127.5 - 1, training=False).numpy())
   return np.concatenate(features)

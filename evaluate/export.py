@@ -1,8 +1,8 @@
 """Exports a run as a SavedModel: `python -m evaluate.export --workdir=RUN --output=EXPORT`.
 
-    EXPORT/1/                          the first version; the next export is 2: TensorFlow Serving takes the highest
-    EXPORT/1/assets.extra/flags.cfg    the settings of the run, which TensorFlow does not read
-    EXPORT/MODEL_CARD.md               data, licence, measured figures, intended use, limits
+EXPORT/1/                          the first version; the next export is 2: TensorFlow Serving takes the highest
+EXPORT/1/assets.extra/flags.cfg    the settings of the run, which TensorFlow does not read
+EXPORT/MODEL_CARD.md               data, licence, measured figures, intended use, limits
 """
 
 import os
@@ -21,7 +21,9 @@ from models import commands, runs
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('workdir', None, 'The run.', flag_values=FLAGS, required=True)
-flags.DEFINE_string('output', None, 'Folder of the exported model; a new version is added to it.', flag_values=FLAGS, required=True)
+flags.DEFINE_string(
+  'output', None, 'Folder of the exported model; a new version is added to it.', flag_values=FLAGS, required=True
+)
 
 
 def export(workdir: str | Path, output: str | Path) -> Path:
@@ -39,10 +41,10 @@ def export(workdir: str | Path, output: str | Path) -> Path:
     ValueError: if the loaded model answers otherwise than the Keras model.
   """
   model, output = runs.restore(workdir), Path(output).expanduser()
-  functions = {name: function.get_concrete_function() for name, function in model.signatures().items()}
+  functions: dict[str, Any] = {name: function.get_concrete_function() for name, function in model.signatures().items()}
   # Only what the signatures use is saved: no critic, no optimizer.
-  root = tf.Module()
-  root.used = list({id(v): v for f in functions.values() for v in f.graph.variables}.values())
+  variables = {id(v): v for function in functions.values() for v in function.variables}
+  root = tf.train.Checkpoint(variables=list(variables.values()))
   version = output / str(max(versions(output), default=0) + 1)
   temporary = output / f'.{version.name}.part'
   shutil.rmtree(temporary, ignore_errors=True)
@@ -56,8 +58,10 @@ def export(workdir: str | Path, output: str | Path) -> Path:
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
   runs.write_file(output / 'MODEL_CARD.md', model_card(workdir, model.config, int(model.step), sorted(functions)))
-  print(f'{version}: signatures {", ".join(sorted(functions))}; the loaded model differs from the Keras model by '
-        f'{difference:g} at most')
+  print(
+    f'{version}: signatures {", ".join(sorted(functions))}; the loaded model differs from the Keras model by '
+    f'{difference:g} at most'
+  )
   return version
 
 
@@ -81,13 +85,17 @@ def load(path: str | Path, wanted: Sequence[str] = ('serving_default',)) -> Mapp
   path = Path(path).expanduser()
   if not (path / 'saved_model.pb').is_file():
     if not versions(path):
-      raise FileNotFoundError(f'{path} holds no SavedModel (no saved_model.pb): make one with `python -m evaluate.export`')
+      raise FileNotFoundError(
+        f'{path} holds no SavedModel (no saved_model.pb): make one with `python -m evaluate.export`'
+      )
     path = path / str(versions(path)[-1])
   loaded = tf.saved_model.load(str(path))
   missing = [name for name in wanted if name not in loaded.signatures]
   if missing:
-    raise ValueError(f'{path} has no signature {missing[0]} (it has {", ".join(sorted(loaded.signatures)) or "none"}): '
-                     'export the run again with `python -m evaluate.export`')
+    raise ValueError(
+      f'{path} has no signature {missing[0]} (it has {", ".join(sorted(loaded.signatures)) or "none"}): '
+      'export the run again with `python -m evaluate.export`'
+    )
   return {name: _keep(loaded, name) for name in loaded.signatures}
 
 
@@ -116,8 +124,10 @@ def check_parity(ours: Mapping[str, Callable[..., Any]], loaded: Mapping[str, Ca
         difference = float(np.abs(a - b).max())
         allowed = 1.0 if value.dtype == tf.uint8 else 1e-4 * max(1.0, float(np.abs(a).max()))
         if a.shape != b.shape or not difference <= allowed:
-          raise ValueError(f'the exported signature {name} gives {key} that differ from the Keras model by {difference:g} '
-                           f'({allowed:g} is allowed)')
+          raise ValueError(
+            f'the exported signature {name} gives {key} that differ from the Keras model by {difference:g} '
+            f'({allowed:g} is allowed)'
+          )
         largest = max(largest, difference)
   return largest
 

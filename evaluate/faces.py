@@ -1,7 +1,7 @@
 """Runs dlib over pictures. `embeddings.read_faces` starts this file as a program of its own, once a core.
 
-So it imports nothing of ours: a pool of processes would import TensorFlow in each, which costs more than the work, and a fork of a
-process with TensorFlow's threads may hang.
+So it imports nothing of ours: a pool of processes would import TensorFlow in each, which costs more than the work, and
+a fork of a process with TensorFlow's threads may hang.
 """
 
 import importlib.util
@@ -12,7 +12,8 @@ import dlib
 import numpy as np
 from PIL import Image
 
-_FACE_SIDE = 256  # Crops are enlarged to this: dlib's detector and shape predictor were made for faces of 80 pixels and more.
+# Crops are enlarged to this: dlib's detector and shape predictor were made for faces of 80 pixels and more.
+_FACE_SIDE = 256
 
 
 def model_file(name: str) -> Path:
@@ -30,8 +31,8 @@ def model_file(name: str) -> Path:
 def read(images: np.ndarray, boxes: np.ndarray, describe: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Finds face, landmarks and descriptor of each picture.
 
-  A crop is enlarged (bicubic) and its edge repeated by a quarter, since the detector wants to see what is around a face. Where it
-  sees none, the shape predictor still runs on the known box, so that every picture has landmarks.
+  A crop is enlarged (bicubic) and its edge repeated by a quarter, since the detector wants to see what is around a
+  face. Where it sees none, the shape predictor still runs on the known box, so that every picture has landmarks.
 
   Args:
     images: [N, H, W, 3] uint8.
@@ -42,9 +43,15 @@ def read(images: np.ndarray, boxes: np.ndarray, describe: np.ndarray) -> tuple[n
   """
   detector = dlib.get_frontal_face_detector()  # pyright: ignore[reportAttributeAccessIssue]
   predictor = dlib.shape_predictor(  # pyright: ignore[reportAttributeAccessIssue]
-      str(model_file('shape_predictor_68_face_landmarks.dat')))
-  network = dlib.face_recognition_model_v1(  # pyright: ignore[reportAttributeAccessIssue]
-      str(model_file('dlib_face_recognition_resnet_model_v1.dat'))) if describe.any() else None
+    str(model_file('shape_predictor_68_face_landmarks.dat'))
+  )
+  network = (
+    dlib.face_recognition_model_v1(  # pyright: ignore[reportAttributeAccessIssue]
+      str(model_file('dlib_face_recognition_resnet_model_v1.dat'))
+    )
+    if describe.any()
+    else None
+  )
   count, height, width = images.shape[:3]
   factor = max(1, round(_FACE_SIDE / max(height, width)))
   margin = max(height, width) * factor // 4
@@ -56,11 +63,12 @@ def read(images: np.ndarray, boxes: np.ndarray, describe: np.ndarray) -> tuple[n
     seen = detector(large, 0)
     found[i] = len(seen) > 0
     known = dlib.rectangle(  # pyright: ignore[reportAttributeAccessIssue]
-        *[round((v + 0.5) * factor - 0.5) + margin for v in boxes[i]])
+      *[round((v + 0.5) * factor - 0.5) + margin for v in boxes[i]]
+    )
     shape = predictor(large, max(seen, key=lambda box: box.area()) if seen else known)
     points = np.array([(p.x, p.y) for p in shape.parts()], np.float64)
     landmarks[i] = (points - margin + 0.5) / factor - 0.5
-    if describe[i]:
+    if network is not None and describe[i]:
       descriptors[i] = np.array(network.compute_face_descriptor(large, shape))
   return found, landmarks, descriptors
 

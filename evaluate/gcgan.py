@@ -1,4 +1,5 @@
-"""GC-GAN's Table 1 on held-out people, with the figures that pixel averages hide: expression, sharpness, identity, distribution."""
+"""GC-GAN's Table 1 on held-out people, with the figures that pixel averages hide: expression, sharpness, identity,
+distribution."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,13 +25,15 @@ _NEGATIVES = 10  # Pictures of other people that each output is compared with.
 _PAIRED = ('ssim', 'psnr', 'psnr_mouth', 'mouth_landmark_error', 'mouth_and_brow_landmark_error')
 
 
-def table1(model: Any, config: Any, output_dir: str | Path, pairs: int = PAIRS, inception_weights: str = '',
-           pipeline: Any = None) -> list[Row]:
+def table1(
+  model: Any, config: Any, output_dir: str | Path, pairs: int = PAIRS, inception_weights: str = '', pipeline: Any = None
+) -> list[Row]:
   """Evaluates expression transfer on held-out people beside `copy_input`, which returns the input as it is.
 
-  Landmark errors: dlib runs in the same way on output, input and target, and an output is compared with what dlib finds on the
-  target, so that dlib's own bias cancels; the subject `target` gives the distance between dlib and the data set's landmarks. An
-  output in which dlib's detector sees no face counts as having transferred nothing: it gets at least the input's error.
+  Landmark errors: dlib runs in the same way on output, input and target, and an output is compared with what dlib finds
+  on the target, so that dlib's own bias cancels; the subject `target` gives the distance between dlib and the data
+  set's landmarks. An output in which dlib's detector sees no face counts as having transferred nothing: it gets at
+  least the input's error.
 
   Args:
     model: a `models.gcgan.GCGAN`.
@@ -47,12 +50,18 @@ def table1(model: Any, config: Any, output_dir: str | Path, pairs: int = PAIRS, 
   batch = pipeline.held_out(pairs or None)
   label = {'model': config.system, 'version': model_version(model.step)}
   outputs = generate(model, batch)
-  names = [f'{i}: {pipeline.expressions[a]} to {pipeline.expressions[b]}' for i, a, b in zip(
-      batch['identity'], batch['input_expression'], batch['target_expression'], strict=True)]
+  names = [
+    f'{i}: {pipeline.expressions[a]} to {pipeline.expressions[b]}'
+    for i, a, b in zip(batch['identity'], batch['input_expression'], batch['target_expression'], strict=True)
+  ]
   inputs, targets = to_uint8(batch['input_image']), to_uint8(batch['target_image'])
   first = slice(0, 16)
-  save_sheet(output_dir / 'sheet.png', {'input': inputs[first], 'output': outputs[first], 'target': targets[first]},
-             names[first], **label)
+  save_sheet(
+    output_dir / 'sheet.png',
+    {'input': inputs[first], 'output': outputs[first], 'target': targets[first]},
+    names[first],
+    **label,
+  )
   cross = pipeline.cross_subject(pairs // 2 or None)
   print(f'reading faces in {len(outputs)} held-out pairs of {len(np.unique(batch["identity"]))} people', flush=True)
 
@@ -66,10 +75,17 @@ def table1(model: Any, config: Any, output_dir: str | Path, pairs: int = PAIRS, 
   if cross:
     outputs = generate(model, cross)
     drivers = np.stack([draw_points(points) for points in cross['driver_landmarks'][first]])
-    save_sheet(output_dir / 'cross_subject.png',
-               {'input': to_uint8(cross['input_image'])[first], 'driver': drivers, 'output': outputs[first],
-                'target': to_uint8(cross['target_image'])[first]},
-               [f'{i}, driven by {k}' for i, k in zip(cross['identity'][first], cross['driver'][first], strict=True)], **label)
+    save_sheet(
+      output_dir / 'cross_subject.png',
+      {
+        'input': to_uint8(cross['input_image'])[first],
+        'driver': drivers,
+        'output': outputs[first],
+        'target': to_uint8(cross['target_image'])[first],
+      },
+      [f'{i}, driven by {k}' for i, k in zip(cross['identity'][first], cross['driver'][first], strict=True)],
+      **label,
+    )
     measures = compare_with_targets(outputs, cross, _read_all(outputs, cross, describe=False))
     rows += make_rows(PROTOCOL, measures, cross['identity'], {'cross_subject': np.ones(len(outputs), bool)}, _PAIRED)
   _draw_expressions(output_dir / 'expressions.png', rows, pipeline.expressions)
@@ -82,13 +98,14 @@ def generate(model: Any, batch: Mapping[str, np.ndarray], batch_size: int = 50) 
     batch = {**batch, 'target_landmarks': batch['driver_landmarks']}
   parts = []
   for start in range(0, len(batch['identity']), batch_size):
-    chunk = {key: value[start:start + batch_size] for key, value in batch.items()}
+    chunk = {key: value[start : start + batch_size] for key, value in batch.items()}
     parts.append(to_uint8(model.sample(chunk)['output']))
   return np.concatenate(parts)
 
 
-def compare_with_targets(outputs: np.ndarray, batch: Mapping[str, np.ndarray],
-                         faces: Mapping[str, Faces]) -> dict[str, dict[str, Measure]]:
+def compare_with_targets(
+  outputs: np.ndarray, batch: Mapping[str, np.ndarray], faces: Mapping[str, Faces]
+) -> dict[str, dict[str, Measure]]:
   """The figures of `model`, `copy_input` and (dlib's own error) `target`.
 
   Args:
@@ -106,13 +123,16 @@ def compare_with_targets(outputs: np.ndarray, batch: Mapping[str, np.ndarray],
   measures: dict[str, dict[str, Measure]] = {}
   for subject, pictures, seen in (('copy_input', inputs, faces['input']), ('model', outputs, faces['output'])):
     figures = {
-        'ssim': Measure(metrics.ssim(pictures, targets)),
-        'psnr': Measure(metrics.psnr(pictures, targets)),
-        'psnr_mouth': Measure(metrics.psnr(pictures, targets, mouth)),
-        'mouth_change_explained': Measure(change - metrics.squared_error(pictures, targets, mouth), change),
-        'sharpness': Measure(metrics.laplacian_energy(pictures, face), energy),
+      'ssim': Measure(metrics.ssim(pictures, targets)),
+      'psnr': Measure(metrics.psnr(pictures, targets)),
+      'psnr_mouth': Measure(metrics.psnr(pictures, targets, mouth)),
+      'mouth_change_explained': Measure(change - metrics.squared_error(pictures, targets, mouth), change),
+      'sharpness': Measure(metrics.laplacian_energy(pictures, face), energy),
     }
-    for name, which in (('mouth_landmark_error', metrics.MOUTH), ('mouth_and_brow_landmark_error', metrics.MOUTH_AND_BROW)):
+    for name, which in (
+      ('mouth_landmark_error', metrics.MOUTH),
+      ('mouth_and_brow_landmark_error', metrics.MOUTH_AND_BROW),
+    ):
       error = metrics.landmark_error(seen.landmarks, reference, which)
       if subject == 'model':
         error = np.where(seen.found, error, np.maximum(error, measures['copy_input'][name].values))
@@ -120,9 +140,9 @@ def compare_with_targets(outputs: np.ndarray, batch: Mapping[str, np.ndarray],
     figures['face_found'] = Measure(seen.found.astype(np.float64))
     measures[subject] = figures
   measures['target'] = {
-      'mouth_landmark_error': Measure(metrics.landmark_error(reference, points, metrics.MOUTH)),
-      'mouth_and_brow_landmark_error': Measure(metrics.landmark_error(reference, points, metrics.MOUTH_AND_BROW)),
-      'face_found': Measure(faces['target'].found.astype(np.float64)),
+    'mouth_landmark_error': Measure(metrics.landmark_error(reference, points, metrics.MOUTH)),
+    'mouth_and_brow_landmark_error': Measure(metrics.landmark_error(reference, points, metrics.MOUTH_AND_BROW)),
+    'face_found': Measure(faces['target'].found.astype(np.float64)),
   }
   return {subject: measures[subject] for subject in ('model', 'copy_input', 'target')}
 
@@ -132,8 +152,10 @@ def _read_all(outputs: np.ndarray, batch: Mapping[str, np.ndarray], describe: bo
   pictures = [outputs, to_uint8(batch['input_image']), to_uint8(batch['target_image'])]
   points = [batch['target_landmarks'], batch['input_landmarks'], batch['target_landmarks']]
   seen = embeddings.read_faces(np.concatenate(pictures), denormalize(np.concatenate(points), size), describe)
-  return {name: Faces(*(part[k * len(outputs):(k + 1) * len(outputs)] for part in seen))
-          for k, name in enumerate(('output', 'input', 'target'))}
+  return {
+    name: Faces(*(part[k * len(outputs) : (k + 1) * len(outputs)] for part in seen))
+    for k, name in enumerate(('output', 'input', 'target'))
+  }
 
 
 def _slices(batch: Mapping[str, np.ndarray], expressions: list[str]) -> dict[str, np.ndarray]:
@@ -151,14 +173,21 @@ def _slices(batch: Mapping[str, np.ndarray], expressions: list[str]) -> dict[str
 
 def _sample_names(batch: Mapping[str, np.ndarray]) -> np.ndarray:
   """A name of each pair that is the same in every run on the same pictures."""
-  return np.array([hashlib.sha256(a.tobytes() + b.tobytes()).hexdigest()[:16]
-                   for a, b in zip(to_uint8(batch['input_image']), to_uint8(batch['target_image']), strict=True)])
+  return np.array(
+    [
+      hashlib.sha256(a.tobytes() + b.tobytes()).hexdigest()[:16]
+      for a, b in zip(to_uint8(batch['input_image']), to_uint8(batch['target_image']), strict=True)
+    ]
+  )
 
 
-def _identity_rows(batch: Mapping[str, np.ndarray], faces: Mapping[str, Faces], slices: Mapping[str, np.ndarray]) -> list[Row]:
+def _identity_rows(
+  batch: Mapping[str, np.ndarray], faces: Mapping[str, Faces], slices: Mapping[str, np.ndarray]
+) -> list[Row]:
   """AUC of: an output is nearer to another picture of its person than to pictures of other people.
 
-  The other picture is neither the input nor the target where the person has a third one, so that copying scores no distance of 0.
+  The other picture is neither the input nor the target where the person has a third one, so that copying scores no
+  distance of 0.
   """
   people = np.asarray(batch['identity'])
   pool_people = np.concatenate([people, people])
@@ -169,8 +198,10 @@ def _identity_rows(batch: Mapping[str, np.ndarray], faces: Mapping[str, Faces], 
   same, other = np.zeros(len(people), int), np.zeros((len(people), _NEGATIVES), int)
   strangers_of = {person: np.flatnonzero(pool_people != person) for person in np.unique(people)}
   if any(len(strangers) == 0 for strangers in strangers_of.values()):
-    return [make_row(PROTOCOL, 'auc', subject, 'all', Estimate(None, None, None), 0, 0, 1, embeddings.DESCRIPTOR)
-            for subject in ('model', 'copy_input')]
+    return [
+      make_row(PROTOCOL, 'auc', subject, 'all', Estimate(None, None, None), 0, 0, 1, embeddings.DESCRIPTOR)
+      for subject in ('model', 'copy_input')
+    ]
   for i, person in enumerate(people):
     own = np.flatnonzero(pool_people == person)
     third = own[(names[own] != names[i]) & (names[own] != names[len(people) + i])]
@@ -181,20 +212,32 @@ def _identity_rows(batch: Mapping[str, np.ndarray], faces: Mapping[str, Faces], 
     weights = intervals.bootstrap_weights(people[chosen])
     for subject, seen in (('model', faces['output']), ('copy_input', faces['input'])):
       to_same = np.linalg.norm(seen.descriptors - pool[same], axis=-1)[chosen]
-      to_other = np.linalg.norm(seen.descriptors[:, None] - pool[other], axis=-1)[chosen]
+      to_other = np.linalg.norm(seen.descriptors[:, None] - pool[other], axis=-1)[chosen].ravel()
       value = intervals.estimate(
-          lambda w, a=-to_same, b=-to_other.ravel(): metrics.auc(a, b, w, np.repeat(w, _NEGATIVES, -1)), weights)
-      rows.append(make_row(PROTOCOL, 'auc', subject, name, value, chosen.sum(), len(np.unique(people[chosen])), 1,
-                           embeddings.DESCRIPTOR))
+        lambda w, a=-to_same, b=-to_other: metrics.auc(a, b, w, np.repeat(w, _NEGATIVES, -1)), weights
+      )
+      rows.append(
+        make_row(
+          PROTOCOL, 'auc', subject, name, value, chosen.sum(), len(np.unique(people[chosen])), 1, embeddings.DESCRIPTOR
+        )
+      )
   return rows
 
 
-def _distribution_rows(outputs: np.ndarray, inputs: np.ndarray, targets: np.ndarray, people: np.ndarray,
-                       faces: Mapping[str, Faces], inception_weights: str) -> list[Row]:
+def _distribution_rows(
+  outputs: np.ndarray,
+  inputs: np.ndarray,
+  targets: np.ndarray,
+  people: np.ndarray,
+  faces: Mapping[str, Faces],
+  inception_weights: str,
+) -> list[Row]:
   """Distances between the distributions of outputs and targets, which need no pairs."""
   features = {embeddings.DESCRIPTOR: [faces[k].descriptors.astype(np.float64) for k in ('output', 'input', 'target')]}
   if inception_weights:
-    features[embeddings.INCEPTION] = [embeddings.inception_features(x, inception_weights) for x in (outputs, inputs, targets)]
+    features[embeddings.INCEPTION] = [
+      embeddings.inception_features(x, inception_weights) for x in (outputs, inputs, targets)
+    ]
   else:
     print('Inception distances are skipped: --inception_weights=PATH was not given', flush=True)
   size = {'count': len(people), 'identities': len(np.unique(people))}
@@ -213,8 +256,9 @@ def set_distances(a: np.ndarray, b: np.ndarray, people: np.ndarray, gamma: float
   # A picture that stands in several pairs is one picture: the unbiased estimate must not pair it with itself.
   (a_once, of_a), (b_once, of_b) = (np.unique(x, axis=0, return_inverse=True) for x in (a, b))
   to_a, to_b = np.eye(len(a_once))[of_a.ravel()], np.eye(len(b_once))[of_b.ravel()]
-  kernel = intervals.estimate(lambda w: metrics.kernel_distance(a_once, b_once, w @ to_a, w @ to_b, gamma),
-                              intervals.bootstrap_weights(people))
+  kernel = intervals.estimate(
+    lambda w: metrics.kernel_distance(a_once, b_once, w @ to_a, w @ to_b, gamma), intervals.bootstrap_weights(people)
+  )
   value = metrics.frechet_distance(a, b)
   drawn = []
   with threadpool_limits(1):  # Small matrices: threads cost more than they give.
@@ -233,9 +277,14 @@ def _draw_expressions(path: Path, rows: list[Row], expressions: list[str]) -> No
     found = [find_row(rows, metric, subject, f'to_{name}') for name in groups]
     return [Estimate(None, None, None) if r is None else Estimate(r['value'], r['low'], r['high']) for r in found]
 
-  save_bars(path, [f'to {name}' for name in groups], {
+  save_bars(
+    path,
+    [f'to {name}' for name in groups],
+    {
       "share of the mouth's change explained": {'model': estimates('mouth_change_explained', 'model')},
       'mouth and brow landmark error (inter-ocular units)': {
-          s: estimates('mouth_and_brow_landmark_error', s) for s in ('model', 'copy_input')},
+        s: estimates('mouth_and_brow_landmark_error', s) for s in ('model', 'copy_input')
+      },
       'SSIM': {s: estimates('ssim', s) for s in ('model', 'copy_input')},
-  })
+    },
+  )

@@ -1,4 +1,5 @@
-"""Intervals by a bootstrap that resamples people first, then their images: two pictures of a person are not two witnesses."""
+"""Intervals by a bootstrap that resamples people first, then their images: two pictures of a person are not two
+witnesses."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -63,7 +64,9 @@ def mean_of(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def ratio_of(numerators: np.ndarray, denominators: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
   """The statistic: sum of numerators over sum of denominators."""
+
   def statistic(weights):
     with np.errstate(divide='ignore', invalid='ignore'):
       return weights @ numerators / (weights @ denominators)
+
   return statistic

@@ -1,4 +1,5 @@
-"""Evaluates a run: `python -m evaluate.main --workdir=RUN` writes `RUN/eval/results.json` and figures, and prints the table."""
+"""Evaluates a run: `python -m evaluate.main --workdir=RUN` writes `RUN/eval/results.json` and figures, and prints the
+table."""
 
 import dataclasses
 import sys
@@ -10,18 +11,20 @@ from absl import flags
 
 from evaluate import EVALUATIONS
 from evaluate.results import summary, write_results
-from input_pipeline import PIPELINES
 from models import commands, runs
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('workdir', None, 'The run.', flag_values=FLAGS, required=True)
 flags.DEFINE_string('dataset', '', "Held-out faces of this data set instead of the run's own.", flag_values=FLAGS)
 flags.DEFINE_integer('pairs', 600, 'Held-out pairs at most; 0 means all.', flag_values=FLAGS, lower_bound=0)
-flags.DEFINE_string('inception_weights', '', "Keras' Inception v3 weights without top (.h5), for Inception distances.",
-                    flag_values=FLAGS)
+flags.DEFINE_string(
+  'inception_weights', '', "Keras' Inception v3 weights without top (.h5), for Inception distances.", flag_values=FLAGS
+)
 
 
-def evaluate_run(workdir: str | Path, model: Any = None, config: Any = None, dataset: str = '', **options: Any) -> dict[str, Any]:
+def evaluate_run(
+  workdir: str | Path, model: Any = None, config: Any = None, dataset: str = '', **options: Any
+) -> dict[str, Any]:
   """Evaluates a run with its averaged weights.
 
   Args:

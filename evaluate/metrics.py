@@ -1,7 +1,7 @@
-"""The figures of the evaluation as pure functions of numpy arrays. Pictures are uint8 RGB [N, H, W, 3], points pixels [N, 68, 2]."""
+"""The figures of the evaluation as pure functions of numpy arrays. Pictures are uint8 RGB [N, H, W, 3], points pixels
+[N, 68, 2]."""
 
 import numpy as np
-from scipy import linalg
 from scipy.spatial import ConvexHull
 from skimage.metrics import structural_similarity
 
@@ -22,9 +22,14 @@ def ssim(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     [N] float64 in [-1, 1].
   """
   _check_pair(outputs, targets)
-  return np.array([
-      structural_similarity(a, b, data_range=255, channel_axis=-1, gaussian_weights=True, sigma=1.5,
-                            use_sample_covariance=False) for a, b in zip(outputs, targets, strict=True)])
+  return np.array(
+    [
+      structural_similarity(
+        a, b, data_range=255, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+      )
+      for a, b in zip(outputs, targets, strict=True)
+    ]
+  )
 
 
 def squared_error(outputs: np.ndarray, targets: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
@@ -50,7 +55,8 @@ def psnr(outputs: np.ndarray, targets: np.ndarray, masks: np.ndarray | None = No
 
 
 def mouth_masks(points: np.ndarray, height: int, width: int, grow: float = 0.25) -> np.ndarray:
-  """The box of points 48-67, its width and height made larger by `grow` about its centre, and cut at the picture's edge.
+  """The box of points 48-67, its width and height made larger by `grow` about its centre, and cut at the picture's
+  edge.
 
   Args:
     points: [N, 68, 2] pixels (x, y); a pixel's centre has whole coordinates.
@@ -99,12 +105,13 @@ def laplacian_energy(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     [N] float64.
   """
   grey = images.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-  laplacian = (grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * grey[:, 1:-1, 1:-1])
+  laplacian = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] - 4 * grey[:, 1:-1, 1:-1]
   return (laplacian**2 * masks[:, 1:-1, 1:-1]).sum((1, 2))
 
 
 def landmark_error(found: np.ndarray, true: np.ndarray, which: np.ndarray) -> np.ndarray:
-  """Mean distance of the points `which`, in units of the true face's inter-ocular distance (outer eye corners, 36 to 45).
+  """Mean distance of the points `which`, in units of the true face's inter-ocular distance (outer eye corners, 36 to
+  45).
 
   Args:
     found: [N, 68, 2] pixels.
@@ -117,8 +124,12 @@ def landmark_error(found: np.ndarray, true: np.ndarray, which: np.ndarray) -> np
   return np.linalg.norm(found[:, which] - true[:, which], axis=-1).mean(-1) / unit
 
 
-def auc(positive: np.ndarray, negative: np.ndarray, positive_weights: np.ndarray | None = None,
-        negative_weights: np.ndarray | None = None) -> np.ndarray:
+def auc(
+  positive: np.ndarray,
+  negative: np.ndarray,
+  positive_weights: np.ndarray | None = None,
+  negative_weights: np.ndarray | None = None,
+) -> np.ndarray:
   """Probability that a positive score lies above a negative one, ties counted half (area under the ROC curve).
 
   Args:
@@ -141,8 +152,9 @@ def auc(positive: np.ndarray, negative: np.ndarray, positive_weights: np.ndarray
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
   """|mean_a - mean_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of two sets of features.
 
-  Source: Heusel et al. 2017. tr (S_a S_b)^(1/2) is the sum of the singular values of S_a^(1/2) S_b^(1/2), and any other roots
-  give the same ones: of few pictures the centred features themselves, so that no matrix is larger than it must be.
+  Source: Heusel et al. 2017. tr (S_a S_b)^(1/2) is the sum of the singular values of S_a^(1/2) S_b^(1/2), and any other
+  roots give the same ones: of few pictures the centred features themselves, so that no matrix is larger than it must
+  be.
 
   Args:
     a: [N, D] features.
@@ -151,21 +163,28 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
   mean_a, mean_b = a.mean(0), b.mean(0)
   x, y = (a - mean_a) / np.sqrt(len(a) - 1), (b - mean_b) / np.sqrt(len(b) - 1)
   if min(len(a), len(b)) > a.shape[1]:
-    values, vectors = linalg.eigh(x.T @ x)
+    values, vectors = np.linalg.eigh(x.T @ x)
     root = vectors * np.sqrt(np.maximum(values, 0))
     # Singular values of root' S_b^(1/2) are square roots of the eigenvalues of root' S_b root.
-    cross = np.sqrt(np.maximum(linalg.eigvalsh(root.T @ (y.T @ y) @ root), 0)).sum()
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root.T @ (y.T @ y) @ root), 0)).sum()
   else:
-    cross = linalg.svdvals(x @ y.T).sum()
+    cross = np.linalg.svd(x @ y.T, compute_uv=False).sum()
   return float(max(0.0, ((mean_a - mean_b) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * cross))
 
 
-def kernel_distance(a: np.ndarray, b: np.ndarray, weights_a: np.ndarray | None = None, weights_b: np.ndarray | None = None,
-                    gamma: float | None = None) -> np.ndarray:
-  """Unbiased squared maximum mean discrepancy with the kernel (gamma x.y + 1)^3. Zero in the mean for equal distributions.
+def kernel_distance(
+  a: np.ndarray,
+  b: np.ndarray,
+  weights_a: np.ndarray | None = None,
+  weights_b: np.ndarray | None = None,
+  gamma: float | None = None,
+) -> np.ndarray:
+  """Unbiased squared maximum mean discrepancy with the kernel (gamma x.y + 1)^3. Zero in the mean for equal
+  distributions.
 
-  Source: Binkowski et al. 2018 (KID), where gamma is 1 / D. That suits features whose squares are near 1 each; dlib's descriptors
-  have a squared length near 2, and with 1 / 128 the kernel would be all but linear and see means only: they take gamma = 1.
+  Source: Binkowski et al. 2018 (KID), where gamma is 1 / D. That suits features whose squares are near 1 each; dlib's
+  descriptors have a squared length near 2, and with 1 / 128 the kernel would be all but linear and see means only: they
+  take gamma = 1.
 
   Args:
     a: [N, D] features.
@@ -193,5 +212,7 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, weights_a: np.ndarray | None =
 
 def _check_pair(outputs: np.ndarray, targets: np.ndarray) -> None:
   if outputs.dtype != np.uint8 or targets.dtype != np.uint8 or outputs.shape != targets.shape:
-    raise ValueError(f'expected two equal sets of uint8 pictures, got {outputs.dtype} {outputs.shape} and '
-                     f'{targets.dtype} {targets.shape}')
+    raise ValueError(
+      f'expected two equal sets of uint8 pictures, got {outputs.dtype} {outputs.shape} and '
+      f'{targets.dtype} {targets.shape}'
+    )

@@ -1,8 +1,9 @@
 """Says inside every generated file that a trained model made it: an XMP packet with IPTC's digital source type.
 
-Properties: `Iptc4xmpExt:DigitalSourceType` with the value of IPTC's vocabulary for trained models, and the two that IPTC's Photo
-Metadata Standard 2025.1 gives to the model and its version, `Iptc4xmpExt:AISystemUsed` and `Iptc4xmpExt:AISystemVersionUsed`.
-The packet stands where XMP Part 3 wants it: PNG `iTXt` chunk, JPEG APP1 segment, MP4 `uuid` box. Source: https://iptc.org/standards/photo-metadata
+Properties: `Iptc4xmpExt:DigitalSourceType` with the value of IPTC's vocabulary for trained models, and the two that
+IPTC's Photo Metadata Standard 2025.1 gives to the model and its version, `Iptc4xmpExt:AISystemUsed` and
+`Iptc4xmpExt:AISystemVersionUsed`. The packet stands where XMP Part 3 wants it: PNG `iTXt` chunk, JPEG APP1 segment, MP4
+`uuid` box. Source: https://iptc.org/standards/photo-metadata
 """
 
 import os
@@ -30,10 +31,12 @@ def _packet(model: str, version: str, source_type: str = TRAINED_MODEL) -> bytes
   if source_type == TRAINED_MODEL:
     fields.update(AISystemUsed=f'Personae {model}'.strip(), AISystemVersionUsed=version or VERSION)
   body = ''.join(f'<Iptc4xmpExt:{k}>{escape(v)}</Iptc4xmpExt:{k}>' for k, v in fields.items())
-  return ('<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-          '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-          f'<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{_EXTENSION}">{body}</rdf:Description></rdf:RDF></x:xmpmeta>'
-          '<?xpacket end="w"?>').encode()
+  return (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    f'<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{_EXTENSION}">{body}</rdf:Description></rdf:RDF></x:xmpmeta>'
+    '<?xpacket end="w"?>'
+  ).encode()
 
 
 def model_version(step: int | None = None) -> str:
@@ -49,8 +52,9 @@ def to_uint8(images: Any) -> np.ndarray:
   return np.rint((np.clip(images.astype(np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
-def save_image(path: str | os.PathLike, image: Any, model: str = '', version: str = '',
-               source_type: str = TRAINED_MODEL) -> None:
+def save_image(
+  path: str | os.PathLike, image: Any, model: str = '', version: str = '', source_type: str = TRAINED_MODEL
+) -> None:
   """Writes a generated PNG or JPEG with its provenance.
 
   Args:
@@ -83,7 +87,8 @@ def save_video(path: str | os.PathLike, frames: Iterable[Any], fps: float, model
 
   Args:
     path: ends in .mp4; its folder is made. The file appears whole or not at all.
-    frames: [H, W, 3] uint8 or float in [-1, 1], all of one size; odd sizes lose a row or column, as H.264 needs even ones.
+    frames: [H, W, 3] uint8 or float in [-1, 1], all of one size; odd sizes lose a row or column, as H.264 needs even
+      ones.
     fps: frames per second.
     model: name of the system that made it.
     version: version of the model; the project's if empty.
@@ -100,9 +105,15 @@ def save_video(path: str | os.PathLike, frames: Iterable[Any], fps: float, model
   try:
     for frame in frames:
       frame = to_uint8(frame)
-      frame = np.ascontiguousarray(frame[:frame.shape[0] // 2 * 2, :frame.shape[1] // 2 * 2])
+      frame = np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
       if writer is None:
-        writer = imageio_ffmpeg.write_frames(str(temporary), frame.shape[1::-1], fps=fps, quality=8, macro_block_size=2)
+        writer = imageio_ffmpeg.write_frames(
+          str(temporary),
+          frame.shape[1::-1],
+          fps=fps,  # pyright: ignore[reportArgumentType]
+          quality=8,
+          macro_block_size=2,
+        )
         writer.send(None)
       writer.send(frame)
       count += 1

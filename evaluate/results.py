@@ -1,7 +1,8 @@
 """The rows of `RUN/eval/results.json`, their file, and the table on the screen.
 
-A row is `{"protocol", "metric", "subject", "slice", "value", "low", "high", "count", "identities", "seeds", "embedding"}`: `low` and
-`high` bound a 95 % bootstrap over people and their images; a value that could not be measured is null with count 0.
+A row is `{"protocol", "metric", "subject", "slice", "value", "low", "high", "count", "identities", "seeds",
+"embedding"}`: `low` and `high` bound a 95 % bootstrap over people and their images; a value that could not be measured
+is null with count 0.
 """
 
 import json
@@ -17,8 +18,11 @@ from evaluate import intervals
 from evaluate.intervals import Estimate
 
 Row = dict[str, Any]
-_SHORT = {'mouth_change_explained': 'mouth_explained', 'mouth_landmark_error': 'mouth_error',
-          'mouth_and_brow_landmark_error': 'mouth_brow_error'}  # In the table's head only.
+_SHORT = {
+  'mouth_change_explained': 'mouth_explained',
+  'mouth_landmark_error': 'mouth_error',
+  'mouth_and_brow_landmark_error': 'mouth_brow_error',
+}  # In the table's head only.
 
 
 class Measure(NamedTuple):
@@ -39,18 +43,43 @@ class Measure(NamedTuple):
     return intervals.ratio_of(self.values[chosen], self.denominators[chosen])
 
 
-def make_row(protocol: str, metric: str, subject: str, slice: str, estimate: Estimate, count: int, identities: int,
-             seeds: int = 1, embedding: str | None = None) -> Row:
+def make_row(
+  protocol: str,
+  metric: str,
+  subject: str,
+  slice: str,
+  estimate: Estimate,
+  count: int,
+  identities: int,
+  seeds: int = 1,
+  embedding: str | None = None,
+) -> Row:
   """One row; a value that is missing or not finite becomes null with count 0."""
   missing = estimate.value is None or not math.isfinite(estimate.value)
   value, low, high = (None, None, None) if missing else estimate
-  return {'protocol': protocol, 'metric': metric, 'subject': subject, 'slice': slice, 'value': value, 'low': low, 'high': high,
-          'count': 0 if missing else int(count), 'identities': 0 if missing else int(identities), 'seeds': int(seeds),
-          'embedding': embedding}
+  return {
+    'protocol': protocol,
+    'metric': metric,
+    'subject': subject,
+    'slice': slice,
+    'value': value,
+    'low': low,
+    'high': high,
+    'count': 0 if missing else int(count),
+    'identities': 0 if missing else int(identities),
+    'seeds': int(seeds),
+    'embedding': embedding,
+  }
 
 
-def make_rows(protocol: str, measures: Mapping[str, Mapping[str, Measure]], people: np.ndarray,
-              slices: Mapping[str, np.ndarray], differences: Iterable[str] = (), baseline: str = 'copy_input') -> list[Row]:
+def make_rows(
+  protocol: str,
+  measures: Mapping[str, Mapping[str, Measure]],
+  people: np.ndarray,
+  slices: Mapping[str, np.ndarray],
+  differences: Iterable[str] = (),
+  baseline: str = 'copy_input',
+) -> list[Row]:
   """Rows of every subject, metric and slice.
 
   Args:
@@ -64,15 +93,15 @@ def make_rows(protocol: str, measures: Mapping[str, Mapping[str, Measure]], peop
   rows = []
   for name, chosen in slices.items():
     weights = intervals.bootstrap_weights(people[chosen]) if chosen.any() else np.zeros((1, 0))
-    size = {'count': int(chosen.sum()), 'identities': len(np.unique(people[chosen]))}
+    size = int(chosen.sum()), len(np.unique(people[chosen]))
     for subject, metrics in measures.items():
       for metric, measure in metrics.items():
         statistic = measure.statistic(chosen)
-        rows.append(make_row(protocol, metric, subject, name, intervals.estimate(statistic, weights), **size))
+        rows.append(make_row(protocol, metric, subject, name, intervals.estimate(statistic, weights), *size))
         if metric in differences and subject == baseline:
           of_model = measures['model'][metric].statistic(chosen)
           paired = intervals.estimate(lambda w, a=of_model, b=statistic: a(w) - b(w), weights)
-          rows.append(make_row(protocol, metric, f'model_minus_{subject}', name, paired, **size))
+          rows.append(make_row(protocol, metric, f'model_minus_{subject}', name, paired, *size))
   return rows
 
 
@@ -109,8 +138,13 @@ def read_results(workdir: str | os.PathLike) -> dict[str, Any]:
   return {**results, 'results': rows}
 
 
-def save_samples(path: str | os.PathLike, names: np.ndarray, people: np.ndarray,
-                 measures: Mapping[str, Mapping[str, Measure]], slices: Mapping[str, np.ndarray]) -> None:
+def save_samples(
+  path: str | os.PathLike,
+  names: np.ndarray,
+  people: np.ndarray,
+  measures: Mapping[str, Mapping[str, Measure]],
+  slices: Mapping[str, np.ndarray],
+) -> None:
   """Writes the figures of each picture, so that two runs can be compared picture by picture.
 
   Args:
@@ -131,12 +165,21 @@ def save_samples(path: str | os.PathLike, names: np.ndarray, people: np.ndarray,
   np.savez_compressed(path, **arrays)
 
 
-def find_row(rows: Iterable[Row], metric: str, subject: str = 'model', slice: str = 'all', protocol: str = '',
-             embedding: str | None = '') -> Row | None:
+def find_row(
+  rows: Iterable[Row],
+  metric: str,
+  subject: str = 'model',
+  slice: str = 'all',
+  protocol: str = '',
+  embedding: str | None = '',
+) -> Row | None:
   """The first row with these names, None if there is none; an empty protocol or embedding stands for any."""
   for row in rows:
-    if ((row['metric'], row['subject'], row['slice']) == (metric, subject, slice) and protocol in ('', row['protocol'])
-        and embedding in ('', row['embedding'])):
+    if (
+      (row['metric'], row['subject'], row['slice']) == (metric, subject, slice)
+      and protocol in ('', row['protocol'])
+      and embedding in ('', row['embedding'])
+    ):
       return row
   return None
 
@@ -155,13 +198,16 @@ def write_value(row: Row | None) -> str:
 def make_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """Columns aligned by spaces: the first to the left, the others to the right."""
   widths = [max(len(str(line[k])) for line in [header, *lines]) for k in range(len(header))]
-  return '\n'.join('  '.join(str(cell).ljust(w) if k == 0 else str(cell).rjust(w)
-                             for k, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip()
-                   for line in [header, *lines])
+  return '\n'.join(
+    '  '.join(
+      str(cell).ljust(w) if k == 0 else str(cell).rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True))
+    ).rstrip()
+    for line in [header, *lines]
+  )
 
 
 def summary(rows: Sequence[Row], protocol: str) -> str:
-  """A protocol's rows as text: all pictures with intervals, metrics down and subjects across; then one line for each slice."""
+  """A protocol's rows as text: all pictures with intervals, metrics down and subjects across; then a line a slice."""
   rows = [row for row in rows if row['protocol'] == protocol and '_minus_' not in row['subject']]
   whole = [row for row in rows if row['slice'] == 'all']
   subjects = list(dict.fromkeys(row['subject'] for row in whole))
@@ -171,8 +217,11 @@ def summary(rows: Sequence[Row], protocol: str) -> str:
     keys = (metric, embedding, subject, name)
     return next((r for r in rows if (r['metric'], r['embedding'], r['subject'], r['slice']) == keys), None)
 
-  lines = [[metric + (f' ({embedding})' if embedding else '')] + [write_value(find(metric, embedding, s, 'all')) for s in subjects]
-           for metric, embedding in metrics]
+  lines = [
+    [metric + (f' ({embedding})' if embedding else '')]
+    + [write_value(find(metric, embedding, s, 'all')) for s in subjects]
+    for metric, embedding in metrics
+  ]
   largest = max(whole, key=lambda row: row['count'])
   title = f'{protocol} ({largest["count"]} pictures of {largest["identities"]} people)'
   text = make_table([title, *subjects], lines)

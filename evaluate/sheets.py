@@ -13,7 +13,9 @@ from evaluate.provenance import save_image, to_uint8
 _PAPER, _INK, _GREY = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
-def make_sheet(columns: Mapping[str, Any], captions: Sequence[str] = (), tile: int = 128, width: int = 1640) -> np.ndarray:
+def make_sheet(
+  columns: Mapping[str, Any], captions: Sequence[str] = (), tile: int = 128, width: int = 1640
+) -> np.ndarray:
   """Draws samples side by side, each as a block with one picture per column.
 
   Args:
@@ -57,8 +59,14 @@ def make_sheet(columns: Mapping[str, Any], captions: Sequence[str] = (), tile: i
   return np.asarray(sheet)
 
 
-def save_sheet(path: str | os.PathLike, columns: Mapping[str, Any], captions: Sequence[str] = (), tile: int = 128,
-               model: str = '', version: str = '') -> None:
+def save_sheet(
+  path: str | os.PathLike,
+  columns: Mapping[str, Any],
+  captions: Sequence[str] = (),
+  tile: int = 128,
+  model: str = '',
+  version: str = '',
+) -> None:
   """Writes `make_sheet(columns, captions, tile)` as a PNG that says which model made it."""
   save_image(path, make_sheet(columns, captions, tile), model, version)
 

@@ -3,8 +3,8 @@
     python -m evaluate.transfer --model=RUN --source=WHO.jpg --driver=EXPRESSION.jpg --output=OUT.png
     python -m evaluate.transfer --model=EXPORT --source=WHO.jpg --driver=MOTION.mp4 --output=OUT.mp4
 
-The driver is a picture, a folder of pictures (the output is a folder too, or a video of 25 frames a second) or a video. The face is cut out, shown anew
-and pasted back; each file says inside that a trained model made it.
+The driver is a picture, a folder of pictures (the output is a folder too, or a video of 25 frames a second) or a video.
+The face is cut out, shown anew and pasted back; each file says inside that a trained model made it.
 """
 
 import sys
@@ -28,7 +28,9 @@ from models import commands, runs
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('model', None, 'A run (its --workdir) or an exported model.', flag_values=FLAGS, required=True)
 flags.DEFINE_string('source', None, 'Photograph of the person to show.', flag_values=FLAGS, required=True)
-flags.DEFINE_string('driver', None, 'Whose expressions: a photograph, a folder of them, or a video.', flag_values=FLAGS, required=True)
+flags.DEFINE_string(
+  'driver', None, 'Whose expressions: a photograph, a folder of them, or a video.', flag_values=FLAGS, required=True
+)
 flags.DEFINE_string('output', None, 'The picture, folder or .mp4 to write.', flag_values=FLAGS, required=True)
 
 _VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -39,7 +41,8 @@ def open_model(path: str | Path) -> tuple[Any, str, Callable[[np.ndarray, np.nda
   """Opens a run or an exported model.
 
   Returns:
-    its config; its version; a function (crops [N, S, S, 3] uint8, driver landmarks [N, 68, 2] in [-1, 1]) -> crops uint8.
+    its config; its version; a function (crops [N, S, S, 3] uint8, driver landmarks [N, 68, 2] in [-1, 1]) -> crops
+    uint8.
   Raises:
     FileNotFoundError: if there is neither.
     ValueError: if the model is not driven by landmarks, or its export lacks a signature.
@@ -57,8 +60,13 @@ def open_model(path: str | Path) -> tuple[Any, str, Callable[[np.ndarray, np.nda
     raise FileNotFoundError(f'--model={path} is neither a run (flags.cfg) nor an exported model (saved_model.pb)')
   if getattr(config, 'condition', '') == 'onehot':
     raise ValueError(f'--model={path} was trained with condition=onehot: it is driven by labels, not by a face')
-  return config, version, lambda images, landmarks: show(
-      images=tf.constant(images), landmarks=tf.constant(landmarks, tf.float32))['images'].numpy()
+  return (
+    config,
+    version,
+    lambda images, landmarks: show(images=tf.constant(images), landmarks=tf.constant(landmarks, tf.float32))[
+      'images'
+    ].numpy(),
+  )
 
 
 def transfer(model: str | Path, source: str | Path, driver: str | Path, output: str | Path) -> int:
@@ -128,8 +136,9 @@ def _open_folder(path: Path) -> Iterator[tuple[str, np.ndarray]]:
   return ((p.name, read_photo(str(p))) for p in files)
 
 
-def _show_all(face: 'Face', frames: Iterator[tuple[str, np.ndarray]], show: Callable[..., np.ndarray]
-              ) -> Iterator[tuple[str, np.ndarray]]:
+def _show_all(
+  face: 'Face', frames: Iterator[tuple[str, np.ndarray]], show: Callable[..., np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
   """Frames without a face repeat the expression before them; the source stands still until there is one."""
   points, count, blind = None, 0, 0
   for name, frame in frames:
@@ -172,14 +181,15 @@ class Face:
 def move_lip(points: np.ndarray, driver: np.ndarray) -> np.ndarray:
   """The source's points with the lower lip (57) where the driver's mouth opening puts it.
 
-  The paper's crop pins the lower lip, so an opened mouth squashes the face; the crop has to be undone with the points of the face that
-  is shown. The eyes stay; the lip moves along the face's own vertical by the difference of the mouths' heights (51 to 57), each in units of
-  its face's distance of the inner eye corners.
+  The paper's crop pins the lower lip, so an opened mouth squashes the face; the crop has to be undone with the points
+  of the face that is shown. The eyes stay; the lip moves along the face's own vertical by the difference of the mouths'
+  heights (51 to 57), each in units of its face's distance of the inner eye corners.
 
   Args:
     points: [68, 2] of the source, pixels.
     driver: [68, 2] of the driver, pixels of its own picture.
   """
+
   def measure(p):
     across = p[42] - p[39]
     unit = np.linalg.norm(across)
@@ -203,7 +213,7 @@ def paste(picture: np.ndarray, crop: np.ndarray, matrix: np.ndarray) -> np.ndarr
     [H, W, 3] uint8.
   """
   size = crop.shape[0]
-  corners = alignment.transform_points([[0, 0], [size, 0], [0, size], [size, size]], alignment.invert(matrix))
+  corners = alignment.transform_points(np.array([[0, 0], [size, 0], [0, size], [size, size]]), alignment.invert(matrix))
   left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
   right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, picture.shape[1::-1])
   # Pillow counts from pixel corners.
@@ -214,8 +224,12 @@ def paste(picture: np.ndarray, crop: np.ndarray, matrix: np.ndarray) -> np.ndarr
   alpha = Image.fromarray(np.round(255 * np.minimum.outer(ramp, ramp)).astype(np.uint8))
 
   def spread(image):
-    return np.asarray(image.transform((int(right - left), int(bottom - top)), Image.Transform.AFFINE, coefficients,
-                                      Image.Resampling.BICUBIC), np.float32)
+    return np.asarray(
+      image.transform(
+        (int(right - left), int(bottom - top)), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC
+      ),
+      np.float32,
+    )
 
   weight = spread(alpha)[..., None] / 255
   result = picture.copy()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 
-def parse(values: flags.FlagValues, argv: Sequence[str], usage: str, words: str = '') -> list[str]:
+def parse(values: flags.FlagValues, argv: Sequence[str], usage: str | None, words: str = '') -> list[str]:
   """Parses a command's own flags, so that two commands in one process never share a flag.
 
   Args:
@@ -22,7 +22,7 @@ def parse(values: flags.FlagValues, argv: Sequence[str], usage: str, words: str 
     SystemExit: after `--help` was printed.
   """
   if any(a in ('--help', '-h', '--helpfull') for a in argv[1:]):
-    print(f'{usage.strip()}\n{values.get_help()}')
+    print(f'{(usage or "").strip()}\n{values.get_help()}')
     raise SystemExit(0)
   values.unparse_flags()
   for name in values:

@@ -25,8 +25,10 @@ def run(tmp_path_factory):
   system.step.assign(2)
   runs.save_flags(config, workdir)
   runs.save_checkpoint(tf.train.Checkpoint(system=system), workdir, 'train', 2, keep=1)
-  rows = [make_row('table1', 'ssim', 'model', 'all', Estimate(0.861, 0.852, 0.869), 500, 30),
-          make_row('table1', 'auc', 'model', 'all', Estimate(None, None, None), 0, 0, embedding='dlib')]
+  rows = [
+    make_row('table1', 'ssim', 'model', 'all', Estimate(0.861, 0.852, 0.869), 500, 30),
+    make_row('table1', 'auc', 'model', 'all', Estimate(None, None, None), 0, 0, embedding='dlib'),
+  ]
   write_results(workdir / 'eval' / 'results.json', 'gcgan', 2, 'synthetic', rows)
   return workdir
 
@@ -40,13 +42,18 @@ def exported(run, tmp_path_factory):
 
 def test_the_model_answers_alike_in_a_fresh_process(run, exported):
   rng = np.random.default_rng(0)
-  images, landmarks = rng.integers(0, 256, (5, 32, 32, 3)).astype(np.uint8), rng.uniform(-1, 1, (5, 68, 2)).astype(np.float32)
+  images, landmarks = (
+    rng.integers(0, 256, (5, 32, 32, 3)).astype(np.uint8),
+    rng.uniform(-1, 1, (5, 68, 2)).astype(np.float32),
+  )
   np.savez(exported / 'in.npz', images=images, landmarks=landmarks)
   # Nothing of ours is imported: this is how somebody else loads it.
-  program = ('import numpy as np, tensorflow as tf\n'
-             f'inputs = np.load("{exported}/in.npz")\n'
-             f'f = tf.saved_model.load("{exported}/1").signatures["serving_default"]\n'
-             f'np.save("{exported}/out.npy", f(**{{k: tf.constant(v) for k, v in inputs.items()}})["images"])\n')
+  program = (
+    'import numpy as np, tensorflow as tf\n'
+    f'inputs = np.load("{exported}/in.npz")\n'
+    f'f = tf.saved_model.load("{exported}/1").signatures["serving_default"]\n'
+    f'np.save("{exported}/out.npy", f(**{{k: tf.constant(v) for k, v in inputs.items()}})["images"])\n'
+  )
   subprocess.run([sys.executable, '-c', program], check=True, cwd=exported, capture_output=True)
   found = np.load(exported / 'out.npy')
   shown = runs.restore(run).transfer(images.astype(np.float32) / 127.5 - 1, landmarks).numpy()
@@ -69,8 +76,15 @@ def test_the_next_export_is_the_next_version(run, exported, capsys):
 
 def test_the_card_gives_data_use_and_figures_with_intervals(exported):
   card = (exported / 'MODEL_CARD.md').read_text()
-  for text in ('0.861 [0.852, 0.869] | 500 | 30', 'Rendered faces only', '## Intended use', '## Limits', 'Apache-2.0',
-               '`width = 0.0625`', '`encode`, `serving_default`'):
+  for text in (
+    '0.861 [0.852, 0.869] | 500 | 30',
+    'Rendered faces only',
+    '## Intended use',
+    '## Limits',
+    'Apache-2.0',
+    '`width = 0.0625`',
+    '`encode`, `serving_default`',
+  ):
     assert text in card
   assert 'nan' not in card.lower().split() and 'None |' not in card
 
@@ -90,16 +104,21 @@ def test_a_missing_signature_is_one_line(tmp_path, capsys):
   module.f = function
   tf.saved_model.save(module, str(tmp_path / '3'), signatures={'other': function.get_concrete_function()})
   assert commands.run(lambda argv: export.load(tmp_path), ['x']) == 2
-  assert capsys.readouterr().err == (f'error: {tmp_path}/3 has no signature serving_default (it has other): export the run again '
-                                     'with `python -m evaluate.export`\n')
+  assert capsys.readouterr().err == (
+    f'error: {tmp_path}/3 has no signature serving_default (it has other): export the run again '
+    'with `python -m evaluate.export`\n'
+  )
 
 
-@pytest.mark.parametrize('argv, message', [
+@pytest.mark.parametrize(
+  'argv, message',
+  [
     (['--workdir=/none', '--output=/none/e'], 'error: /none holds no run (no flags.cfg)'),
     (['--workdir=/none'], 'error: flag --output'),
     (['--workdir=/none', '--output=x', '--wrong=1'], "error: Unknown command line flag 'wrong'"),
     (['--workdir=/none', '--output=x', 'word'], "error: 'word' is not a flag"),
-])
+  ],
+)
 def test_user_errors_are_one_line(argv, message, capsys):
   assert commands.run(export.main, ['export', *argv]) == 2
   error = capsys.readouterr().err

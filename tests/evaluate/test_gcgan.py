@@ -33,14 +33,26 @@ def batch():
   rng = np.random.default_rng(0)
   count = 12
   points = np.array([face_points(rng) for _ in range(2 * count)])
-  blobs = [np.asarray(Image.fromarray(rng.integers(0, 255, (6, 6, 3)).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-           for _ in range(2 * count)]
+  blobs = [
+    np.asarray(
+      Image.fromarray(rng.integers(0, 255, (6, 6, 3)).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    )
+    for _ in range(2 * count)
+  ]
   images = np.array(blobs, np.float32) / 127.5 - 1
   landmarks = normalize(points, SIZE).astype(np.float32)
   expression = np.arange(count) % 3
-  return {'input_image': images[::2], 'target_image': images[1::2], 'input_landmarks': landmarks[::2],
-          'target_landmarks': landmarks[1::2], 'input_expression': expression, 'target_expression': (expression + 1) % 3,
-          'identity': np.arange(count) // 3, 'index': np.arange(count), 'skin': np.array(['dark', ''] * (count // 2))}
+  return {
+    'input_image': images[::2],
+    'target_image': images[1::2],
+    'input_landmarks': landmarks[::2],
+    'target_landmarks': landmarks[1::2],
+    'input_expression': expression,
+    'target_expression': (expression + 1) % 3,
+    'identity': np.arange(count) // 3,
+    'index': np.arange(count),
+    'skin': np.array(['dark', ''] * (count // 2)),
+  }
 
 
 class Pipeline:
@@ -81,16 +93,25 @@ def test_share_of_the_change_is_that_of_the_mixture(batch):
   faces = {'output': seen(points['target']), 'input': seen(points['input']), 'target': seen(points['target'])}
   measures = gcgan.compare_with_targets(gcgan.generate(Oracle(0.5), batch), batch, faces)
   every = np.ones(12, bool)
+
   def figure(subject, metric):
     return measures[subject][metric].statistic(every)(np.ones(12))
+
   assert figure('model', 'mouth_change_explained') == pytest.approx(0.75, abs=0.01)  # 1 - 0.5^2
   assert figure('copy_input', 'mouth_change_explained') == 0
-  assert figure('model', 'mouth_landmark_error') == 0 and figure('target', 'mouth_landmark_error') == pytest.approx(0, abs=1e-6)
+  assert figure('model', 'mouth_landmark_error') == 0 and figure('target', 'mouth_landmark_error') == pytest.approx(
+    0, abs=1e-6
+  )
   error = metrics.landmark_error(points['input'], points['target'], metrics.MOUTH).mean()
   assert figure('copy_input', 'mouth_landmark_error') == pytest.approx(error)
   assert figure('copy_input', 'sharpness') == pytest.approx(
-      metrics.laplacian_energy(gcgan.to_uint8(batch['input_image']), metrics.face_masks(points['target'], SIZE, SIZE)).sum() /
-      metrics.laplacian_energy(gcgan.to_uint8(batch['target_image']), metrics.face_masks(points['target'], SIZE, SIZE)).sum())
+    metrics.laplacian_energy(
+      gcgan.to_uint8(batch['input_image']), metrics.face_masks(points['target'], SIZE, SIZE)
+    ).sum()
+    / metrics.laplacian_energy(
+      gcgan.to_uint8(batch['target_image']), metrics.face_masks(points['target'], SIZE, SIZE)
+    ).sum()
+  )
   perfect = gcgan.compare_with_targets(gcgan.to_uint8(batch['target_image']), batch, faces)['model']
   assert perfect['ssim'].values.min() == pytest.approx(1) and perfect['psnr_mouth'].values.min() == 100
 
@@ -109,8 +130,12 @@ def test_identity_auc_tells_people_apart(batch):
   rng = np.random.default_rng(0)
   people = batch['identity']
   centres = 5 * np.eye(128, dtype=np.float32)[:4]
+
   def described(centre):
-    return Faces(np.ones(12, bool), np.zeros((12, 68, 2)), centre[people] + rng.normal(0, 0.1, (12, 128)).astype(np.float32))
+    return Faces(
+      np.ones(12, bool), np.zeros((12, 68, 2)), centre[people] + rng.normal(0, 0.1, (12, 128)).astype(np.float32)
+    )
+
   faces = {'output': described(centres), 'input': described(centres), 'target': described(centres)}
   every = {'all': np.ones(12, bool)}
   row = gcgan._identity_rows(batch, faces, every)[0]
@@ -139,12 +164,23 @@ def test_the_whole_table(batch, tmp_path, monkeypatch, capsys):
   rows = gcgan.table1(model, config, tmp_path, pairs=8, pipeline=Pipeline(batch))
   assert all(set(row) == KEYS and row['protocol'] == 'table1' for row in rows)
   json.dumps(rows, allow_nan=False)
-  assert {row['slice'] for row in rows} == {'all', 'to_neutral', 'to_smile', 'to_scream', 'neutral_to_smile', 'smile_to_scream',
-                                            'scream_to_neutral', 'skin_dark', 'cross_subject'}
+  assert {row['slice'] for row in rows} == {
+    'all',
+    'to_neutral',
+    'to_smile',
+    'to_scream',
+    'neutral_to_smile',
+    'smile_to_scream',
+    'scream_to_neutral',
+    'skin_dark',
+    'cross_subject',
+  }
   assert {row['subject'] for row in rows} == {'model', 'copy_input', 'target', 'model_minus_copy_input'}
   counts = {row['slice']: row['count'] for row in rows if row['metric'] == 'ssim' and row['subject'] == 'model'}
   assert counts['all'] == 8 and counts['skin_dark'] == 4 and counts['cross_subject'] == 4
-  assert {r['embedding'] for r in rows if r['metric'] in ('auc', 'kernel_distance', 'frechet_distance')} == {embeddings.DESCRIPTOR}
+  assert {r['embedding'] for r in rows if r['metric'] in ('auc', 'kernel_distance', 'frechet_distance')} == {
+    embeddings.DESCRIPTOR
+  }
   assert 'Inception distances are skipped: --inception_weights=PATH was not given' in capsys.readouterr().out
   np.testing.assert_array_equal(model.drivers[1], batch['target_landmarks'][:4][::-1])  # Somebody else's landmarks.
   for name in ('sheet.png', 'cross_subject.png'):
@@ -167,7 +203,10 @@ def test_the_command_writes_results_and_prints_the_table(batch, tmp_path, monkey
   assert (results['system'], results['step'], results['data']) == ('gcgan', 0, 'synthetic')
   out = capsys.readouterr().out
   assert 'table1 (6 pictures of 2 people)' in out and 'cross_subject' in out
-  assert commands.run(evaluate_main.main, ['main', f'--workdir={tmp_path}', '--pairs=4', '--inception_weights=/none.h5']) == 2
+  assert (
+    commands.run(evaluate_main.main, ['main', f'--workdir={tmp_path}', '--pairs=4', '--inception_weights=/none.h5'])
+    == 2
+  )
   assert capsys.readouterr().err.startswith('error: --inception_weights=/none.h5: there is no such file')
 
 

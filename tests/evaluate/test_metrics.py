@@ -12,7 +12,10 @@ from evaluate import metrics
 def pictures():
   rng = np.random.default_rng(0)
   smooth = np.cumsum(rng.normal(0, 6, (3, 32, 40, 3)), 1) + 120
-  return (np.clip(smooth, 0, 255).astype(np.uint8), np.clip(smooth + rng.normal(0, 20, smooth.shape), 0, 255).astype(np.uint8))
+  return (
+    np.clip(smooth, 0, 255).astype(np.uint8),
+    np.clip(smooth + rng.normal(0, 20, smooth.shape), 0, 255).astype(np.uint8),
+  )
 
 
 def naive_ssim(a, b):
@@ -25,7 +28,7 @@ def naive_ssim(a, b):
   for i in range(a.shape[0] - 10):
     for j in range(a.shape[1] - 10):
       for c in range(3):
-        p, q = a[i:i + 11, j:j + 11, c].astype(float), b[i:i + 11, j:j + 11, c].astype(float)
+        p, q = a[i : i + 11, j : j + 11, c].astype(float), b[i : i + 11, j : j + 11, c].astype(float)
         mp, mq = (window * p).sum(), (window * q).sum()
         vp, vq, cov = (window * p * p).sum() - mp**2, (window * q * q).sum() - mq**2, (window * p * q).sum() - mp * mq
         values.append((2 * mp * mq + c1) * (2 * cov + c2) / ((mp**2 + mq**2 + c1) * (vp + vq + c2)))
@@ -126,8 +129,10 @@ def test_frechet_distance_agrees_with_the_matrix_root(count):
 def test_kernel_distance_against_loops():
   rng = np.random.default_rng(2)
   a, b = rng.normal(size=(5, 3)), rng.normal(0.5, 1, (4, 3))
+
   def k(x, y):
     return (x @ y / 3 + 1) ** 3
+
   within_a = np.mean([k(a[i], a[j]) for i in range(5) for j in range(5) if i != j])
   within_b = np.mean([k(b[i], b[j]) for i in range(4) for j in range(4) if i != j])
   between = np.mean([k(x, y) for x in a for y in b])

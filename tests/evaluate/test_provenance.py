@@ -8,8 +8,11 @@ from PIL import Image
 from evaluate import charts, provenance, sheets, video
 from evaluate.intervals import Estimate
 
-SAYS = {'digital_source_type': 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia',
-        'model': 'Personae gcgan <&>', 'version': '0.1.0 step 7'}
+SAYS = {
+  'digital_source_type': 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia',
+  'model': 'Personae gcgan <&>',
+  'version': '0.1.0 step 7',
+}
 
 
 @pytest.mark.parametrize('name', ['new/face.png', 'face.jpg', 'face.JPEG'])
@@ -60,8 +63,12 @@ def test_version_is_that_of_the_package():
 
 def test_sheet_places_every_picture_and_is_marked(tmp_path):
   images = np.stack([np.full((64, 64, 3), 8 * i, np.uint8) for i in range(16)])
-  sheets.save_sheet(tmp_path / 's.png', {'input': images, 'output': images.astype(np.float32) / 127.5 - 1, 'target': images},
-                    [f'person {i}' for i in range(16)], model='gcgan')
+  sheets.save_sheet(
+    tmp_path / 's.png',
+    {'input': images, 'output': images.astype(np.float32) / 127.5 - 1, 'target': images},
+    [f'person {i}' for i in range(16)],
+    model='gcgan',
+  )
   assert provenance.read_provenance(tmp_path / 's.png')['digital_source_type'].endswith('trainedAlgorithmicMedia')
   sheet = np.asarray(Image.open(tmp_path / 's.png'))
   for i in range(16):
@@ -74,4 +81,5 @@ def test_a_chart_is_marked_as_drawn_from_data(tmp_path):
   gap = Estimate(None, None, None)
   charts.save_bars(tmp_path / 'c.png', ['a', 'b'], {'t': {'model': [Estimate(1, 0.5, 2), gap], 'copy': [gap, gap]}})
   assert provenance.read_provenance(tmp_path / 'c.png') == {
-      'digital_source_type': 'http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia'}
+    'digital_source_type': 'http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia'
+  }

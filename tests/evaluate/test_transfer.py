@@ -34,7 +34,9 @@ def face_points(mouth_opening=0.0):
 
 def test_pasting_the_crop_back_gives_the_picture_again():
   rng = np.random.default_rng(0)
-  picture = np.asarray(Image.fromarray(rng.integers(0, 255, (14, 12, 3)).astype(np.uint8)).resize((180, 210), Image.Resampling.BICUBIC))
+  picture = np.asarray(
+    Image.fromarray(rng.integers(0, 255, (14, 12, 3)).astype(np.uint8)).resize((180, 210), Image.Resampling.BICUBIC)
+  )
   for points in (face_points(), face_points() - 70):  # The second lies partly outside.
     matrix = alignment.align(points, 'paper', 0.8, 64)
     again = transfer.paste(picture, alignment.warp(picture, matrix, 64), matrix)
@@ -56,8 +58,19 @@ def test_the_lip_moves_as_far_as_the_driver_opens_the_mouth():
 def test_a_picture_from_run_and_from_export_alike(run, tmp_path):
   export.export(run, tmp_path / 'e')
   for name, model in (('a', run), ('b', tmp_path / 'e')):
-    assert commands.run(transfer.main, ['transfer', f'--model={model}', f'--source={PHOTOS}/002_neutral.jpg',
-                                        f'--driver={PHOTOS}/003_happy.jpg', f'--output={tmp_path}/{name}.png']) == 0
+    assert (
+      commands.run(
+        transfer.main,
+        [
+          'transfer',
+          f'--model={model}',
+          f'--source={PHOTOS}/002_neutral.jpg',
+          f'--driver={PHOTOS}/003_happy.jpg',
+          f'--output={tmp_path}/{name}.png',
+        ],
+      )
+      == 0
+    )
   first, second = (np.asarray(Image.open(tmp_path / f'{name}.png')).astype(int) for name in 'ab')
   original = np.asarray(Image.open(PHOTOS / '002_neutral.jpg')).astype(int)
   assert first.shape == original.shape and np.abs(first - original).max() > 20
@@ -86,10 +99,17 @@ def test_user_errors_are_one_line(run, tmp_path, capsys):
   empty = tmp_path / 'empty'
   empty.mkdir()
   for model, source, driver, output, message in (
-      (run, blank, blank, tmp_path / 'o.png', f'--source={blank}: no face was found'),
-      (run, tmp_path / 'none.jpg', blank, tmp_path / 'o.png', f'{tmp_path}/none.jpg: there is no such file'),
-      (run, blank, tmp_path / 'none.mp4', tmp_path / 'o.mp4', f'--driver={tmp_path}/none.mp4: there is no such file or folder'),
-      (run, blank, blank, tmp_path / 'o.mp4', 'does not fit a driver that is a picture: .png or .jpg or .jpeg is needed')):
+    (run, blank, blank, tmp_path / 'o.png', f'--source={blank}: no face was found'),
+    (run, tmp_path / 'none.jpg', blank, tmp_path / 'o.png', f'{tmp_path}/none.jpg: there is no such file'),
+    (
+      run,
+      blank,
+      tmp_path / 'none.mp4',
+      tmp_path / 'o.mp4',
+      f'--driver={tmp_path}/none.mp4: there is no such file or folder',
+    ),
+    (run, blank, blank, tmp_path / 'o.mp4', 'does not fit a driver that is a picture: .png or .jpg or .jpeg is needed'),
+  ):
     argv = ['transfer', f'--model={model}', f'--source={source}', f'--driver={driver}', f'--output={output}']
     assert commands.run(transfer.main, argv) == 2
     error = capsys.readouterr().err
