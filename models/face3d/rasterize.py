@@ -1,16 +1,19 @@
 """Triangles to pixels in plain TensorFlow ops: exact, batched, deterministic, compiled by XLA with static shapes.
 
-TensorFlow Graphics' own rasterizer is a compiled op that does not load on this line (tensorflow/graphics#729); its Python
-parts (`Framebuffer`, interpolation, splat) work on what this file computes.
+TensorFlow Graphics' own rasterizer is a compiled op that does not load on this line (tensorflow/graphics#729); its
+Python parts (`Framebuffer`, interpolation, splat) work on what this file computes.
 
-How it works. Every triangle's box of pixels is cut into windows of k x k pixels; triangles that are culled, or whose box
-holds no pixel centre, have none. A running sum over the number of windows turns "window i" into (triangle, window of that
-triangle), so that a loop over fixed-size chunks of windows visits all of them, whatever their triangles' sizes. A pixel
-keeps the smallest of depth and triangle number packed in one int64 (a positive float32 sorts like its bits), by a scatter
-with minimum: the result does not depend on any order, and equal depths go to the lower triangle number.
+How it works. Every triangle's box of pixels is cut into windows of k x k pixels; triangles that are culled, or whose
+box holds no pixel centre, have none. A running sum over the number of windows turns "window i" into (triangle, window
+of that triangle), so that a loop over fixed-size chunks of windows visits all of them, whatever their triangles' sizes.
+A pixel keeps the smallest of depth and triangle number packed in one int64 (a positive float32 sorts like its bits), by
+a scatter with minimum: the result does not depend on any order, and equal depths go to the lower triangle number.
 
 Which triangle a pixel shows is not differentiable; barycentrics and depth are recomputed from the vertices of that
 triangle and are. For gradients through silhouettes see `render.py`.
+
+Memory (float32, beyond inputs and outputs): 52 bytes a triangle and image, 8 bytes a pixel and image while searching,
+132 bytes a pixel and image for the recomputed barycentrics, and 2 MB for a chunk of windows, whatever the image.
 """
 
 import math
@@ -20,7 +23,9 @@ import tensorflow as tf
 
 NEAR = 1e-3
 _WINDOWS_PER_CHUNK = 16384
+_LANES = 256
 _NOTHING = tf.int64.max
+_ROUNDING = 1e-6  # of a barycentric; at 0 two triangles can both miss a pixel centre on the edge that they share
 
 
 class Raster(NamedTuple):
@@ -56,8 +61,7 @@ def rasterize(screen: tf.Tensor, triangles: tf.Tensor, height: int, width: int, 
       counter-clockwise seen from outside). It saves about half of the work on closed meshes.
 
   Returns:
-    A `Raster`. Both sides of a triangle are inside it, ends included; without area, or with a vertex that is not finite,
-    it is never seen.
+    A `Raster`. A triangle's edges belong to it; one without area, or with a vertex that is not finite, is never seen.
 
   Raises:
     ValueError: for other shapes.
@@ -70,6 +74,8 @@ def rasterize(screen: tf.Tensor, triangles: tf.Tensor, height: int, width: int, 
     raise ValueError(f'triangles has shape {triangles.shape}; expected [T, 3]')
   if height < 1 or width < 1:
     raise ValueError(f'image of {height} x {width} pixels; expected at least 1 x 1')
+  if triangles.shape[0] == 0:
+    triangles = tf.zeros([1, 3], tf.int32)  # without area: never seen
   triangle_id = _visible(tf.stop_gradient(screen), triangles, height, width, near, cull_backfaces)
   seen = triangle_id >= 0
   vertex_ids = tf.gather(triangles, tf.maximum(triangle_id, 0))
@@ -79,7 +85,8 @@ def rasterize(screen: tf.Tensor, triangles: tf.Tensor, height: int, width: int, 
       [tf.unstack(corner, axis=-1) for corner in tf.unstack(corners, axis=-2)], x, y, seen)
   mask = tf.cast(seen, tf.float32)[..., None]
   barycentrics = tf.stack([first, second, third], -1) * mask
-  return Raster(triangle_id, vertex_ids * tf.cast(seen, tf.int32)[..., None], barycentrics, depth[..., None] * mask, mask)
+  vertex_ids *= tf.cast(seen, tf.int32)[..., None]
+  return Raster(triangle_id, vertex_ids, barycentrics, depth[..., None] * mask, mask)
 
 
 def interpolate(attributes: tf.Tensor, raster: Raster) -> tf.Tensor:
@@ -122,9 +129,9 @@ def _pixel_centres(height, width):
 def _barycentrics(corners, x, y, valid=True):
   """Perspective-correct barycentrics of the points (x, y) in triangles.
 
-  With the offsets from the point to the corners, times the corners' depths, the doubled areas of the three parts are the
-  perspective-correct barycentrics but for their sum. Offsets keep precision (the cancellation is exact), and the signed
-  depth keeps the formula right where a corner lies behind the camera.
+  With the offsets from the point to the corners, times the corners' depths, the doubled areas of the three parts are
+  the perspective-correct barycentrics but for their sum. Offsets keep precision (the cancellation is exact), and the
+  signed depth keeps the formula right where a corner lies behind the camera.
 
   Returns:
     Three barycentrics, the depth, and the sum of areas (0: no area).
@@ -153,47 +160,58 @@ def _visible(screen, triangles, height, width, near, cull_backfaces):
   if batch is None or n_triangles is None or screen.shape[1] is None:
     raise ValueError(f'screen {screen.shape} and triangles {triangles.shape} must have static shapes')
   n = n_triangles * batch
-  if n == 0:
-    return tf.fill([batch, height, width], -1)
   k = _window_size(height * width, n_triangles)
-  # The batch goes last: one row of the gather then moves a vertex of all images, and loops run over whole vectors.
-  rows = tf.reshape(tf.transpose(screen, [1, 2, 0]), [-1, 3 * batch])
-  corners = tf.reshape(tf.gather(rows, triangles), [n_triangles, 9, batch])
-  left, top, across, down = (tf.reshape(v, [n]) for v in _windows(
-      tf.unstack(corners, axis=1), height, width, near, cull_backfaces, k))
+  lanes, rows = _LANES, -(-n // _LANES)
+  # Coordinates first and the batch last: one row of a gather then moves a vertex of all images, in whole vectors.
+  coordinates = tf.transpose(screen, [2, 1, 0])
+  corners = tf.stack([tf.reshape(tf.gather(coordinates[axis], triangles[:, corner]), [n])
+                      for corner in range(3) for axis in range(3)])
+  corners = tf.reshape(tf.pad(corners, [[0, 0], [0, rows * lanes - n]]), [9, rows, lanes])
   most = n * ((height + k - 1) // k) * ((width + k - 1) // k)
   count_type = tf.int32 if most < 2 ** 31 else tf.int64
-  ends, stride = _running_sum(tf.cast(across * down, count_type))
+
+  # Loops throughout, because they keep XLA from merging a step into each user of its result and doing it again there.
+  def count(row, ends, *boxes):
+    left, top, across, down = _windows(tf.unstack(corners[:, row]), height, width, near, cull_backfaces, k)
+    before = tf.where(row > 0, ends.read(tf.maximum(row - 1, 0)), 0)
+    ends = ends.write(row, before + tf.cast(across * down, count_type))
+    return (row + 1, ends, *(box.write(row, value) for box, value in zip(boxes, (left, top, across), strict=True)))
+
+  arrays = [tf.TensorArray(t, rows, element_shape=[lanes]) for t in (count_type, tf.int32, tf.int32, tf.int32)]
+  _, ends, left, top, across = tf.while_loop(lambda row, *_: row < rows, count, (0, *arrays))
+  # Windows are numbered down the first lane, then down the second, ...
+  ends = ends.stack()
+  ends = tf.reshape(tf.transpose(ends + tf.cumsum(ends[-1], exclusive=True)), [-1])
+  left, top, across = (tf.reshape(v.stack(), [-1]) for v in (left, top, across))
   total = ends[-1]
 
   corners = tf.reshape(corners, [-1])
-  component = tf.reshape(tf.range(9) * batch, [9, 1])
+  component = tf.range(9)[:, None] * (rows * lanes)
   window = tf.range(min(_WINDOWS_PER_CHUNK, most), dtype=count_type)
 
   def chunk(start, nearest):
     item = start + window
     place = tf.minimum(_first_above(ends, item), ends.shape[0] - 1)
     remaining = tf.cast(tf.gather(ends, place) - item, tf.int32) - 1  # counted from the triangle's last window
-    which = tf.minimum(place % stride * (ends.shape[0] // stride) + place // stride, n - 1)
+    which = place % rows * lanes + place // rows
     triangle, image = which // batch, which % batch
     columns = tf.maximum(tf.gather(across, which), 1)
     line = remaining // columns
     column = tf.gather(left, which) + (remaining - line * columns) * k
     row = tf.gather(top, which) + line * k
-    points = tf.gather(corners, triangle * (9 * batch) + image + component)
+    points = tf.gather(corners, which + component)
 
     def pixel(number, nearest):
       points_, x, y = tf.unstack(points), column + number % k, row + number // k
       first, second, third, depth, area = _barycentrics(
           (points_[0:3], points_[3:6], points_[6:9]), tf.cast(x, tf.float32) + .5, tf.cast(y, tf.float32) + .5)
-      here = (first >= 0.) & (second >= 0.) & (third >= 0.) & (area != 0.) & (depth > near)
+      here = (tf.minimum(tf.minimum(first, second), third) >= -_ROUNDING) & (area != 0.) & (depth > near)
       here &= (x < width) & (y < height) & (item < total)
       packed = tf.bitwise.left_shift(tf.cast(tf.bitcast(depth, tf.int32), tf.int64), tf.constant(32, tf.int64))
       packed = tf.where(here, packed | tf.cast(triangle, tf.int64), _NOTHING)
       index = (image * height + tf.minimum(y, height - 1)) * width + tf.minimum(x, width - 1)
       return number + 1, tf.tensor_scatter_nd_min(nearest, index[:, None], packed)
 
-    # A loop, so that what is known of a window is computed once; XLA would merge it into each pixel's test otherwise.
     _, nearest = tf.while_loop(lambda number, _: number < k * k, pixel, [0, nearest])
     return start + window.shape[0], nearest
 
@@ -204,7 +222,7 @@ def _visible(screen, triangles, height, width, near, cull_backfaces):
 
 
 def _windows(corners, height, width, near, cull_backfaces, k):
-  """First pixel, and number of windows across and down, of each triangle's box of pixel centres; all `[T, B]`."""
+  """First pixel, and number of windows across and down, of each triangle's box of pixel centres."""
   xa, ya, wa, xb, yb, wb, xc, yc, wc = corners
   in_front = tf.minimum(tf.minimum(wa, wb), wc) > near
   some_in_front = tf.maximum(tf.maximum(wa, wb), wc) > near
@@ -231,27 +249,6 @@ def _windows(corners, height, width, near, cull_backfaces, k):
   return left, top, across, down
 
 
-def _running_sum(values, lanes=256):
-  """Running sum of `[N]` integers, down the columns of a table with `lanes` columns.
-
-  `tf.cumsum` compares all pairs in XLA: a second for 160,000 on a CPU, where this takes a millisecond.
-
-  Returns:
-    The inclusive sums, column after column, and the number of rows R: place p is value `p % R * lanes + p // R`.
-  """
-  rows = -(-values.shape[0] // lanes)
-  table = tf.reshape(tf.pad(values, [[0, rows * lanes - values.shape[0]]]), [rows, lanes])
-
-  def add(row, total, sums):
-    total += table[row]
-    return row + 1, total, sums.write(row, total)
-
-  sums = tf.TensorArray(values.dtype, rows, element_shape=[lanes])
-  _, total, sums = tf.while_loop(lambda row, *_: row < rows, add, (0, tf.zeros([lanes], values.dtype), sums))
-  before = tf.cumsum(total, exclusive=True)
-  return tf.reshape(tf.transpose(sums.stack() + before), [-1]), rows
-
-
 def _first_above(ends, item):
   """The first place in the rising `ends` that exceeds each of `item` (`tf.searchsorted` compares all pairs in XLA)."""
   n = ends.shape[0]
@@ -261,6 +258,5 @@ def _first_above(ends, item):
     below = (further <= n) & (tf.gather(ends, tf.minimum(further, n) - 1) <= item)
     return step // 2, tf.where(below, further, place)
 
-  # A loop, because XLA would merge an unrolled search into each of its users and do it again and again.
   start = tf.constant(2 ** (n.bit_length() - 1)), tf.zeros_like(item, tf.int32)
   return tf.while_loop(lambda step, _: step > 0, halve, start)[1]

@@ -1,7 +1,7 @@
 """From a mesh to pictures: camera, rasterizer, light, background, antialiasing.
 
-`render` does it all for meshes with colours at the vertices. Whoever shades by pixel (textures, several materials) uses the
-steps: `place`, `project`, `rasterize`, `interpolate`, `shade`, `downsample`, and puts the background behind the result.
+`render` does it all for meshes with colours at the vertices. Whoever shades by pixel (textures, several materials) uses
+the steps: `place`, `project`, `rasterize`, `interpolate`, `shade`, `downsample`, and puts the background behind.
 
 Camera axes: x to the right, y up, z towards the camera, which stands at the origin and looks along -z.
 """
@@ -81,7 +81,7 @@ def downsample(image: tf.Tensor, factor: int) -> tf.Tensor:
 
 
 def freeze(raster: Raster) -> Raster:
-  """The raster with barycentrics that stay with the surface: what is drawn at a pixel is then a point that moves with it."""
+  """The raster with barycentrics that stay: what a pixel shows is then a point of the surface, and moves with it."""
   return raster._replace(barycentrics=tf.stop_gradient(raster.barycentrics), depth=tf.stop_gradient(raster.depth))
 
 
@@ -89,8 +89,8 @@ def soften_silhouettes(color: tf.Tensor, screen: tf.Tensor, raster: Raster) -> t
   """Colours and cover that are differentiable through silhouettes: each pixel becomes a small splat.
 
   The second half of "rasterize then splat" (Cole et al., ICCV 2021, https://arxiv.org/abs/2108.04886), by TensorFlow
-  Graphics: a splat of 3 x 3 pixels, so that the picture is slightly softer, sits at each visible surface point and moves
-  with it. Shade `color` with the frozen raster, or the motion inside of the silhouette counts twice.
+  Graphics: a splat of 3 x 3 pixels, so that the picture is slightly softer, sits at each visible surface point and
+  moves with it. Shade `color` with the frozen raster, or motion inside of the silhouette counts twice.
 
   Args:
     color: `[B, H, W, 3]`.
@@ -110,7 +110,7 @@ def soften_silhouettes(color: tf.Tensor, screen: tf.Tensor, raster: Raster) -> t
   xy = homogeneous[..., :2] / tf.where(seen, homogeneous[..., 2:], 1.)
   height, width = color.shape[1:3]
   centers = tf.stack(tf.meshgrid(tf.range(width, dtype=tf.float32) + .5, tf.range(height, dtype=tf.float32) + .5), -1)
-  # The splat floors positions to find its pixel: keep the value at the centre, where rounding cannot move it to the next.
+  # The splat floors positions to find its pixel: keep the value at the centre, where rounding cannot move it on.
   xy = centers + tf.where(seen, xy - tf.stop_gradient(xy), 0.)
   xyz = tf.concat([xy, tf.zeros_like(raster.mask)], -1)  # with one layer the depth plays no part
   rgba = tf.concat([color, tf.ones_like(raster.mask)], -1) * buffer.foreground_mask
@@ -139,8 +139,8 @@ def render(vertices: tf.Tensor, albedo: tf.Tensor, triangles: tf.Tensor, pose: P
     cull_backfaces: see `rasterize`.
 
   Returns:
-    `image` `[B, H, W, 3]`; `mask` `[B, H, W, 1]` in [0, 1], the share of the pixel that is covered; `screen` `[B, V, 3]`,
-    the vertices in pixels of `image` with their depths; `raster`, at the supersampled size.
+    `image` `[B, H, W, 3]`; `mask` `[B, H, W, 1]` in [0, 1], the share of the pixel that is covered; `screen`
+    `[B, V, 3]`, the vertices in pixels of `image` with their depths; `raster`, at the supersampled size.
   """
   size = image_size * supersample
   points = place(vertices, pose)

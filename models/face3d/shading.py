@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow_graphics.rendering.reflectance import blinn_phong, lambertian
 
-# Bands of a clamped cosine, divided by pi: irradiance over pi from radiance (Ramamoorthi and Hanrahan 2001, equation 8).
+# Bands of a clamped cosine over pi: from radiance to irradiance over pi (Ramamoorthi and Hanrahan 2001, equation 8).
 _COSINE_BANDS = (1., 2 / 3, 2 / 3, 2 / 3, 1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 4)
 
 
@@ -95,7 +95,9 @@ def irradiance(normals: tf.Tensor, harmonics: tf.Tensor) -> tf.Tensor:
 
 def shade(albedo: tf.Tensor, normals: tf.Tensor, points: tf.Tensor, light: Light,
           specular: tf.Tensor | float = 0., shininess: tf.Tensor | float = 20.) -> tf.Tensor:
-  """The colour of surface points seen from the camera at the origin: harmonics and Lambert times albedo, plus Blinn-Phong.
+  """The colour of surface points seen from the camera at the origin.
+
+  Harmonics and Lambert times albedo, plus Blinn-Phong.
 
   Args:
     albedo: `[B, ..., 3]` in [0, 1], linear.
