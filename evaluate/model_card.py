@@ -33,7 +33,7 @@ def model_card(workdir: str | Path, config: Any, step: int, signatures: Sequence
     f'(world seed {config.world_seed}), built from CC0 data (MakeHuman). No photograph of a person was used.'
     if rendered
     else f'The data set `{config.dataset}`, prepared by whoever trained this model. Its licence, and the consent of '
-    'the people in it, bind this model too; the project cannot know them: **write them here before you share the model.**'
+    'the people in it, bind this model too; the project cannot know them: **write them here before sharing it.**'
   )
   limits = (
     'It has seen rendered faces only; on photographs it must be expected to fail in ways that the figures above do not '
