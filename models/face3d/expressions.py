@@ -12,10 +12,10 @@ def _both(**units: float) -> dict[str, float]:
 # As people act them for the camera in Multi-PIE; the paper's names.
 EXPRESSIONS: dict[str, dict[str, float]] = {
     'neutral': {},
-    'smile': _both(mouthSmile=.85, cheekSquint=.6, eyeSquint=.30, mouthUpperUp=.40, mouthLowerDown=.25, mouthDimple=.2,
-                   mouthStretch=.15) | {'jawOpen': .12},
+    'smile': _both(mouthSmile=.9, cheekSquint=.6, eyeSquint=.30, mouthUpperUp=.55, mouthLowerDown=.30, mouthDimple=.2,
+                   mouthStretch=.15) | {'jawOpen': .14},
     'surprise': _both(browOuterUp=1., eyeWide=1.) | {'browInnerUp': 1., 'jawOpen': .55, 'mouthFunnel': .35},
-    'squint': _both(eyeSquint=1., eyeBlink=.45, cheekSquint=.8, browDown=.8, noseSneer=.25, mouthStretch=.35, mouthUpperUp=.15)
+    'squint': _both(eyeSquint=1., eyeBlink=.22, cheekSquint=.8, browDown=.8, noseSneer=.25, mouthStretch=.35, mouthUpperUp=.15)
               | {'mouthPressLeft': .2, 'mouthPressRight': .2},
     'disgust': _both(noseSneer=1., mouthUpperUp=.75, browDown=.75, eyeSquint=.55, cheekSquint=.6, mouthFrown=.75)
                | {'mouthShrugLower': .5, 'mouthShrugUpper': .35},

@@ -14,7 +14,7 @@ CENTRE = np.array([0., .22, -.36])
 CROWN = np.array([0., .92, -.39])
 # What describes a person's hair, in this order; lengths in model units (10 cm).
 HAIR_NAMES = ('cap', 'top', 'side', 'edge', 'length', 'opening', 'flare', 'fringe', 'fringe_side', 'recede', 'bald', 'curl',
-              'frizz', 'wave', 'red', 'green', 'blue', 'gloss', 'seed')
+              'frizz', 'wave', 'sweep', 'part', 'red', 'green', 'blue', 'gloss', 'seed')
 
 
 def hair_line(points):
@@ -157,11 +157,11 @@ def hair_shape(hair, root, out):
   falling = on + out[SCALP_ROWS:] * thick[..., None] + np.array([0, 0, .03])
   points[SCALP_ROWS:] = close * (1 - np.maximum(hang, fall))[:, None] + falling * (fall * (1 - hang))[:, None] + hanging * hang[:, None]
   cover = np.ones((ROWS, COLUMNS))
-  ramp = np.clip((SCALP_ROWS - 1 - np.arange(SCALP_ROWS)) / 3.2, 0, 1)[:, None]
+  ramp = np.clip((SCALP_ROWS - 1 - np.arange(SCALP_ROWS)) / 1.4, 0, 1)[:, None]
   cover[scalp] = np.maximum(ramp, np.clip(lift * 2.5, 0, 1)[None])
   tips = np.clip((1.02 - s) * 2.6, 0, 1)
   cover[SCALP_ROWS:] = np.where(lift[None] > .15, np.where(np.maximum(hang, fall)[None] > .3, tips, 1.), 0.)
-  cover *= 1 - h['bald'] * _smooth(root[..., 1] + .25 * root[..., 2], .35, .62)
+  cover *= 1 - h['bald'] * _smooth(root[..., 1] + .25 * root[..., 2], .30, .75)
   cover *= h['cap']
   return (points - root).reshape(-1, 3), cover.reshape(-1)
 
@@ -172,4 +172,4 @@ def strand_texture(seed: int = 11):
   def layer(along, across):
     n = ndimage.gaussian_filter(rng.randn(256, 1024), (along, across), mode='wrap')
     return n / n.std()
-  return np.clip(.5 + .17 * layer(60, .7) + .13 * layer(40, 3.) + .08 * layer(25, 9.), 0, 1).astype(np.float32)
+  return np.clip(.5 + .19 * layer(40, .7) + .10 * layer(50, 1.8) + .03 * layer(25, 6.), 0, 1).astype(np.float32)

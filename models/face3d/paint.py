@@ -24,14 +24,14 @@ MELANIN, BLOOD = (-.62, -.78, -.88), (-.03, -.16, -.13)
 DARK = (-1., -.90, -.76)  # Hair over skin: the darker, the less of the skin's colour is left.
 COLOURS = {
     'tone': MELANIN, 'blood': BLOOD, 'olive': (-.02, .01, -.13), 'cheeks': (-.03, -.24, -.17), 'nose': (-.03, -.18, -.12),
-    'sockets': (-.16, -.22, -.19), 'lids': (-.20, -.25, -.2), 'lip_red': (-.08, -.42, -.30), 'lip_dark': (-.3, -.34, -.3), 'lash': DARK,
+    'sockets': (-.16, -.22, -.19), 'lids': (-.20, -.25, -.2), 'lip_red': (-.12, -.52, -.36), 'lip_dark': (-.3, -.34, -.3), 'lash': DARK,
     'iris_light': (1., 1., 1.), 'iris_blue': (-.45, .12, .75), 'sclera': (-.05, -.12, -.15), 'teeth_yellow': (-.05, -.1, -.3),
     'freckles': (-.16, -.34, -.42), 'moles_a': (-.5, -.75, -.8), 'moles_b': (-.5, -.75, -.8), 'wrinkles': (-.2, -.25, -.25),
     'age_spots': (-.12, -.2, -.25), 'shadow': (-.24, -.17, -.11), 'stubble': DARK, 'beard': DARK, 'moustache': DARK,
     'goatee': DARK, 'scalp': DARK, 'clothes': (1., 1., 1.), 'clothes_red': (.5, -.2, -.2), 'clothes_blue': (-.3, -.05, .5),
     **{f'brow_{i}': DARK for i in range(BROW_STYLES)},
     **{f'mottle_{i}': ((-.06, -.09, -.10), (-.02, -.12, -.08))[i % 2] for i in range(MOTTLES)},
-    'gloss': (0., 0., 0.), 'bump': (0., 0., 0.),
+    'hair_shadow': (-.45, -.5, -.5), 'gloss': (0., 0., 0.), 'bump': (0., 0., 0.),
 }
 
 
@@ -138,14 +138,15 @@ def _brow(style: int, landmarks, rng):
     points = landmarks[17:22] if side < 0 else landmarks[22:27][::-1]  # From the tail to the nose.
     curve = np.array(points)[:, :2].copy()
     s = np.linspace(0, 1, 5)
+    curve[0] += [-.03 * side, .022]  # The landmark at the tail droops; hair thins out before it.
     curve[:, 1] += arch * np.exp(-.5 * ((s - .35) / .25) ** 2) + tilt * (s - .5) * -2
     curve = _spline(curve, 100)
     for _ in range(count):
-      t = rng.beta(1.3, 1.15)
+      t = .04 + .96 * rng.beta(1.35, 1.1)
       i = min(int(t * 99), 98)
       tangent = curve[i] - curve[i + 1]  # Towards the tail.
       tangent /= np.linalg.norm(tangent)
-      taper = np.interp(t, [0, .25, .8, 1], [.25, .8, 1.05, .8])
+      taper = np.interp(t, [0, .3, .75, 1], [.12, .7, 1.05, .85])
       across = rng.uniform(-.5, .5) * thickness * taper
       start = curve[i] + [0, across]
       length = rng.uniform(.045, .085)
@@ -153,7 +154,7 @@ def _brow(style: int, landmarks, rng):
       direction = tangent + np.array([0, 1.]) * lift
       direction /= np.linalg.norm(direction)
       front.stroke([start, start + direction * length * .5, start + direction * length + tangent * .008], .0065,
-                   rng.uniform(120, 255))
+                   rng.uniform(90, 255) * np.interp(t, [0, .15, .4, .9, 1], [.12, .45, 1, 1, .6]))
   return front
 
 
@@ -183,17 +184,17 @@ def paint_masks(position, landmarks, lips, margin, rng):
   m['lids'] = _gauss(ax, y, eye[0], eye[1] + .075, .14, .04) + .4 * _gauss(ax, y, eye[0], eye[1] - .05, .13, .02)
   m['lip_red'] = lips * (1 + .08 * _noise(rng, shape, (2.5, .8)))
   m['lip_dark'] = lips * np.clip(1.2 - 4 * np.abs(y - lm[[62, 66], 1].mean()), .3, 1)
-  def near(points, width):
+  def near(points):
     from scipy.spatial import cKDTree
     d, i = cKDTree(points).query(np.stack([x, y], -1).reshape(-1, 2))
     above = y.ravel() - points[i, 1]
-    return d.reshape(shape), above.reshape(shape), width
-  d, above, _ = near(margin[0], 0)
+    return d.reshape(shape), above.reshape(shape)
+  d, above = near(margin[0])
   outer = np.clip((ax - eye[0] + .16) / .3, .2, 1)
-  m['lash'] = np.exp(-.5 * (d / (.009 + .010 * outer)) ** 2) * (.6 + .4 * outer) * front
+  m['lash'] = np.exp(-.5 * (d / np.where(above > 0, .013 + .013 * outer, .012)) ** 2) * (.7 + .3 * outer) * front
   crease = np.exp(-.5 * ((above - .045) / .012) ** 2) * (ax > eye[0] - .15) * (ax < eye[0] + .17) * (d < .12)
-  d, above, _ = near(margin[1], 0)
-  m['lash'] = np.clip(m['lash'] + .42 * np.exp(-.5 * (d / .009) ** 2) * front, 0, 1)
+  d, _ = near(margin[1])
+  m['lash'] = np.clip(m['lash'] + .45 * np.exp(-.5 * (d / .010) ** 2) * front, 0, 1)
   m['lids'] = np.clip(m['lids'] * (y < brow_y - .04) + .8 * crease, 0, 1)
   for i in range(BROW_STYLES):
     m[f'brow_{i}'] = np.clip(_brow(i, lm, rng).read(position, .8) * 1.25, 0, 1)
@@ -202,32 +203,32 @@ def paint_masks(position, landmarks, lips, margin, rng):
   side = np.interp(y, jaw[::-1, 1], jaw[::-1, 0])  # |x| of the jaw's outline at this height.
   line = np.interp(ax, [0, .2, .38, .55, .68, .9], [mouth[1] - .07, mouth[1] + .0, mouth[1] + .02, nose - .05, eye[1] - .2, eye[1] - .05])
   del side
-  full = 1 / (1 + np.exp((y - line) / .028)) * np.clip((y - (chin - .22)) / .12, 0, 1) * (z > AXIS_Z + .02)
+  full = 1 / (1 + np.exp((y - line + .03 * _noise(rng, shape, 3) * .5) / .04)) * np.clip((y - (chin - .22)) / .12, 0, 1) * (z > AXIS_Z + .02)
   lip_gap = 1 - ndimage.gaussian_filter((ndimage.grey_dilation(lips, 5) > .3).astype(float), 1.5)
   top = _gauss(ax, y, .08, (nose + lm[51, 1]) / 2 - .015, .15, .038) + .8 * _gauss(ax, y, .26, mouth[1] + .02, .035, .07)
   moustache = np.clip(top * 1.4, 0, 1) * (y < nose - .02)
   goatee = np.clip(1.6 * _gauss(ax, y, 0, chin + .05, .20, .15), 0, 1) * (y < mouth[1] - .05) + .5 * _gauss(ax, y, .27, mouth[1] - .08, .04, .1)
-  strands = np.clip(.62 + .30 * hair, 0, 1)
+  strands = np.clip(.60 + .33 * hair, 0, 1)
   dots = np.clip((fine - .55) * 1.2, 0, 1)
   field = np.clip(full + moustache, 0, 1) * lip_gap
   m['shadow'] = ndimage.gaussian_filter(field, 4)
   m['stubble'] = field * (.25 + .75 * dots)
   m['beard'] = np.clip(full, 0, 1) * lip_gap * strands
-  m['moustache'] = moustache * lip_gap * strands
+  m['moustache'] = ndimage.gaussian_filter(moustache, 2) * lip_gap * strands
   m['goatee'] = np.clip(goatee, 0, 1) * lip_gap * strands
   # Marks.
   spots = np.zeros(shape)
-  for _ in range(900):
+  for _ in range(2600):
     r, c = rng.randint(HEAD_ROWS), rng.randint(WIDTH)
     px, py = x[r, c], y[r, c]
     if rng.rand() < np.exp(-.5 * ((abs(px) - .25) / .28) ** 2 - .5 * ((py + .2) / .25) ** 2) and not lips[r, c]:
-      spots[r, c] = rng.uniform(.3, 1)
-  m['freckles'] = np.clip(ndimage.gaussian_filter(ndimage.grey_dilation(spots, 3), 1.1) * 2, 0, 1)
+      spots[r, c] = rng.uniform(.1, 1) ** 2
+  m['freckles'] = np.clip(ndimage.gaussian_filter(ndimage.grey_dilation(spots, 2), 1.) * 2, 0, 1)
   for name in ('moles_a', 'moles_b'):
     spots = np.zeros(shape)
-    for _ in range(9):
+    for _ in range(6):
       a, b = rng.uniform(-.6, .6), rng.uniform(-.95, .5)
-      spots = np.maximum(spots, rng.uniform(.4, 1) * np.exp(-.5 * (((x - a) ** 2 + (y - b) ** 2) / rng.uniform(.006, .015) ** 2) ** 2) * front)
+      spots = np.maximum(spots, rng.uniform(.3, 1) * np.exp(-.5 * (((x - a) ** 2 + (y - b) ** 2) / rng.uniform(.005, .011) ** 2) ** 2) * front)
     m[name] = spots * (1 - lips)
   folds = _Front()
   for sign in (-1, 1):
@@ -248,6 +249,7 @@ def paint_masks(position, landmarks, lips, margin, rng):
     m[f'mottle_{i}'] = np.clip(_noise(rng, shape, (1.2, 3., 6., 12.)[i % 4]) / 2.5, -1, 1) * (1 - lips)
   # The hair line: where the scalp's hair starts.
   angle, beyond = np.arctan2(ax, z - AXIS_Z), hair_line(position)
+  m['hair_shadow'] = np.exp(-.5 * (beyond / .07) ** 2) * (beyond < .0) * (angle < 1.35) + (beyond >= 0)
   m['scalp'] = np.clip(beyond / .10 + .35 * hair * np.exp(-(beyond / .12) ** 2), 0, 1) * np.clip(.80 + .2 * hair, 0, 1)
   m['scalp'] *= 1 - ((ax > .68) & (y < .2) & (z > -.45) & (y > -.45))  # Not on the ears.
   neck = np.interp(angle, np.radians([0, 25, 55, 90, 125]), [-1.78, -1.70, -1.52, -1.40, -1.34])
@@ -280,10 +282,11 @@ def paint_swatches(masks, mean, rng):
       pupil = 1 / (1 + np.exp((r - pupil_r) / .02))
       spokes = np.interp(angle, np.linspace(-np.pi, np.pi, 90), rng.randn(90)) * .10 + np.sin(angle * 37) * .05
       limbal = np.exp(-.5 * ((r - iris_r) / .045) ** 2)
-      sclera = np.array([-.42, -.50, -.53]) - .35 * np.clip(r - .6, 0, 1)[..., None] * [.4, 1.2, 1.]
+      sclera = np.array([-.58, -.68, -.72]) - .35 * np.clip(r - .6, 0, 1)[..., None] * [.4, 1.2, 1.]
       brown = np.array([-2.1, -2.85, -3.5]) + (spokes - .55 * limbal + .25 * np.exp(-.5 * ((r - .26) / .06) ** 2))[..., None]
       value = sclera * (1 - iris[..., None]) + brown * iris[..., None]
-      mean[box] = value * (1 - pupil[..., None]) + np.log(.012) * pupil[..., None]
+      lid = -.75 * np.clip(-b - .05, 0, 1)[..., None] - .15 * np.clip(np.abs(a) - .35, 0, 1)[..., None]  # The upper lid's shadow.
+      mean[box] = value * (1 - pupil[..., None]) + np.log(.012) * pupil[..., None] + lid
       ring = iris * (1 - pupil)
       masks['iris_light'][box] = ring * np.clip(1 + spokes * 1.5 - .4 * limbal, 0, 1)
       masks['iris_blue'][box] = ring
@@ -354,13 +357,15 @@ def paint_atlas(model, lips_vertex, seed: int = 5) -> dict[str, np.ndarray]:
   light = occlusion(mean, triangles)
   hidden = inner | (part >= 2)
   light = np.where(hidden, occlusion(mean + jaw, triangles), light)
-  light[part == 1] = np.maximum(light[part == 1], .75)
+  front_teeth = (part == 2) & (mean[:, 2] > np.quantile(mean[part == 2, 2], .35))
+  light[front_teeth] = np.maximum(light[front_teeth], .55)
+  light[part == 1] = np.maximum(light[part == 1], .6)
   stack = np.stack([masks[k] for k in names], -1)
   return {
       'atlas_uv': ((uv + .5) / [WIDTH, HEIGHT]).astype(np.float32),
       'paint': np.clip(np.round(stack * 127), -127, 127).astype(np.int8), 'paint_names': np.array(names),
       'paint_colours': np.array([COLOURS[k] for k in names], np.float32), 'paint_mean': log_mean.astype(np.float16),
-      'occlusion': light.astype(np.float16),
+      'occlusion': light.astype(np.float16),  # Inside the mouth: with the jaw open.
   }
 
 

@@ -81,7 +81,8 @@ def _draw_hair(rng, female, old, tone, races, seed):
   kinky = rng.random() < races[0] * .75
   h = dict.fromkeys(HAIR_NAMES, 0.)
   h.update(cap=1., opening=1.35, gloss=rng.uniform(.2, 1.), seed=seed % 2 ** 20, recede=abs(rng.normal()) * .15,
-           curl=rng.uniform(.05, .35), frizz=rng.uniform(.05, .3), wave=rng.random() ** 2)
+           curl=rng.uniform(.05, .35), frizz=rng.uniform(.05, .3), wave=rng.random() ** 2,
+           sweep=rng.uniform(.1, .5) * (rng.random() < .7), part=rng.choice([0., rng.uniform(-.09, .09)]))
   volume = rng.uniform(.05, .20)
   if female:
     style = rng.choice(['long', 'bob', 'back', 'short'], p=[.42, .2, .26, .12])
@@ -92,17 +93,17 @@ def _draw_hair(rng, female, old, tone, races, seed):
     if kinky:
       style = rng.choice(['crop', 'afro', 'buzz', 'bald', 'short'], p=[.3, .15, .32, .1, .13])
     h['recede'] += max(old - .1, 0) * abs(rng.normal()) * 1.1
-    h['bald'] = float(rng.random() < max(old - .15, 0) * .6) if style != 'bald' else 0.
+    h['bald'] = float(rng.random() < max(old - .15, 0) * .6) * rng.uniform(.7, 1.) if style != 'bald' else 0.
   if style == 'long' or style == 'bob':
     length = rng.uniform(1.3, 2.2) if style == 'long' else rng.uniform(.55, 1.05)
-    h.update(top=volume * .8 + .03, side=volume * .9 + .06, edge=rng.uniform(.1, .5), length=length,
-             opening=rng.uniform(1.05, 1.6), flare=rng.uniform(-.12, .18))
+    h.update(top=volume * .7 + .03, side=volume * .9 + .05, edge=rng.uniform(.0, .25), length=length,
+             opening=rng.uniform(.95, 1.5), flare=rng.uniform(-.12, .18))
     if rng.random() < .3:
       h.update(fringe=rng.uniform(.35, .75), fringe_side=rng.uniform(-.8, .8))
   elif style == 'back':
-    h.update(top=rng.uniform(.04, .10), side=rng.uniform(.02, .05), edge=rng.uniform(0, .25))
+    h.update(top=rng.uniform(.03, .08), side=rng.uniform(.015, .04), edge=rng.uniform(0, .12), sweep=0.)
   elif style == 'short':
-    h.update(top=rng.uniform(.10, .24), side=rng.uniform(.04, .12), edge=rng.uniform(.1, .5), frizz=rng.uniform(.2, .7))
+    h.update(top=rng.uniform(.10, .24), side=rng.uniform(.03, .10), edge=rng.uniform(.05, .4), frizz=rng.uniform(.2, .7))
     if rng.random() < .55:
       h.update(fringe=rng.uniform(.15, .6), fringe_side=rng.uniform(-1., 1.))
   elif style == 'quiff':
@@ -115,8 +116,9 @@ def _draw_hair(rng, female, old, tone, races, seed):
              gloss=.1, wave=2.)
   else:
     h['cap'] = 0.
+  if h['bald']:
+    h.update(top=.02, side=min(h['side'], .05), edge=0., fringe=0., recede=min(h['recede'], .3), frizz=.1)
   h['red'], h['green'], h['blue'] = colour
-  h['fringe'] *= h['bald'] == 0
   if style == 'bald':
     h['frizz'] = -1.  # Marks a shaved head for `_draw_albedo`; without a cap nothing reads it.
   return np.array([h[n] for n in HAIR_NAMES], np.float32), colour
@@ -129,20 +131,20 @@ def _draw_albedo(model, rng, female, old, tone, races, hair, colour):
   contrast = max(skin - strand, .15)
   light = float(np.clip((.6 - tone) / 1.6, 0, 1))
   n = rng.normal
-  c = {'tone': tone, 'blood': n() * .6 + .3 * light, 'olive': n() * .7 + .5 * races[1], 'cheeks': abs(n()) * .6 * (.4 + light),
-       'nose': abs(n()) * .6 * (.3 + light), 'sockets': .35 + abs(n()) * .5 + .5 * old, 'lids': abs(n()) * .5 + female * (rng.random() < .4) * 1.,
-       'lip_red': .75 * (.45 + .55 * light) + n() * .2 + female * .2, 'lip_dark': .2 + n() * .2 + .25 * (1 - light),
-       'lash': np.clip((skin + 4.2) * .5, .3, 2.) * (1. + .35 * female) * rng.uniform(.6, 1.1),
-       'sclera': abs(n()) * .5 + .6 * old, 'teeth_yellow': n() * .5 + .6 * old, 'gloss': np.exp(n() * .35), 'bump': rng.uniform(.5, 1.2) + .5 * old,
-       'freckles': max(n() - .6, 0) * 1.4 * light, 'moles_a': (rng.random() < .4) * rng.uniform(.4, 1.2), 'moles_b': (rng.random() < .4) * rng.uniform(.4, 1.2),
+  c = {'tone': tone, 'blood': n() * .5 + .35 * light, 'olive': n() * .5 + .6 * races[1] - .35 * light, 'cheeks': (.25 + abs(n()) * .5) * (.4 + light),
+       'nose': (.3 + abs(n()) * .5) * (.3 + light), 'sockets': .35 + abs(n()) * .5 + .5 * old, 'lids': abs(n()) * .5 + female * (rng.random() < .4) * 1.,
+       'lip_red': .85 * (.45 + .55 * light) + n() * .22 + female * (.1 + .6 * (rng.random() < .25)), 'lip_dark': .3 + n() * .2 + .2 * (1 - light),
+       'lash': np.clip((skin + 4.5) * .62, .4, 2.4) * (1. + .35 * female) * rng.uniform(.6, 1.1),
+       'hair_shadow': .5 * h['cap'] * (1 - h['bald']), 'sclera': abs(n()) * .5 + .6 * old, 'teeth_yellow': n() * .5 + .6 * old, 'gloss': np.exp(n() * .35), 'bump': rng.uniform(.15, .4) + .35 * old,
+       'freckles': max(n() - .6, 0) * 1.4 * light, 'moles_a': (rng.random() < .25) * rng.uniform(.2, .8), 'moles_b': (rng.random() < .25) * rng.uniform(.2, .8),
        'wrinkles': max(old * 1.7 - .1 + n() * .15, 0), 'age_spots': max(old - .3, 0) * abs(n()) * 2}
-  c.update({f'mottle_{i}': n() * (.5 + .5 * old) for i in range(8)})
+  c.update({f'mottle_{i}': n() * (.10, .22, .4, .5)[i % 4] * (.6 + .6 * old) for i in range(8)})
   eye = rng.random()
   blue = float(np.clip(.75 - (tone + .9) * .8, 0, .75)) * (1 - races[1]) * (1 - races[0])
   if eye < blue * .6:
-    c['iris_light'], c['iris_blue'] = 1.35 + n() * .25, 1.5 + n() * .3
+    c['iris_light'], c['iris_blue'] = 1.1 + n() * .25, 1.1 + n() * .3
   elif eye < blue:
-    c['iris_light'], c['iris_blue'] = 1.0 + n() * .3, .5 + n() * .25
+    c['iris_light'], c['iris_blue'] = .8 + n() * .25, .4 + n() * .2
   else:
     c['iris_light'], c['iris_blue'] = .15 + n() * .3, abs(n()) * .1
   style = rng.integers(5) if not female else rng.choice([1, 0, 3])
@@ -205,8 +207,8 @@ def draw_light(seeds: list[int], kind: list[str] | None = None) -> Light:
 
 def _one_light(rng, kind):
   kind = kind or LIGHTS[rng.integers(len(LIGHTS))]
-  azimuth, height, key, fill = {'front': (0., .45, .62, .52), 'left': (-1.0, .35, .75, .36), 'right': (1.0, .35, .75, .36),
-                                'top': (.2, 1.05, .70, .45), 'soft': (.3, .6, .30, .80), 'window': (-.65, .3, .85, .30)}[kind]
+  azimuth, height, key, fill = {'front': (0., .55, .72, .50), 'left': (-.95, .4, .85, .42), 'right': (.95, .4, .85, .42),
+                                'top': (.2, .95, .80, .46), 'soft': (.3, .6, .35, .82), 'window': (-.6, .35, .95, .36)}[kind]
   azimuth, height = azimuth + rng.normal() * .2, height + rng.normal() * .12
   warmth = rng.normal() * .07
   tint = np.array([1 + warmth, 1., 1 - warmth])

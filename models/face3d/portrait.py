@@ -18,7 +18,6 @@ from models.face3d.shading import Light, irradiance, vertex_normals
 
 FIELD_OF_VIEW = .3
 _DISTANCE = 10.6  # Model units from the camera to the head: some 3.2 units (32 cm) are in the picture.
-_WET = {'eye': 1, 'teeth': 2}
 
 
 class People(NamedTuple):
@@ -77,30 +76,66 @@ def render_people(model: MorphableModel, people: People, expression: np.ndarray,
   offsets = np.stack([s[0] for s in shapes]).astype(np.float32)
   cover = np.stack([s[1] for s in shapes]).astype(np.float32) * (not matte)
   names = hair_grid.HAIR_NAMES
-  look = np.asarray(people.hair, np.float32)[:, [names.index(n) for n in ('red', 'green', 'blue', 'gloss', 'wave')]]
-  albedo = np.array(people.albedo, np.float32)
+  look = np.asarray(people.hair, np.float32)[:, [names.index(n) for n in ('red', 'green', 'blue', 'gloss', 'wave', 'sweep', 'part')]]
+  albedo = tf.convert_to_tensor(people.albedo, tf.float32)
   if matte:
-    albedo[:, [model.albedo_names.index(n) for n in ('gloss', 'bump')]] = 0
-    albedo[:, model.albedo_names.index('scalp')] = 0
-  draw = _compiled(model, image_size, supersample, matte)
-  image, mask, landmarks = draw(
-      tf.constant(people.identity, tf.float32), tf.constant(expression, tf.float32), tf.constant(albedo), tf.constant(offsets),
-      tf.constant(cover), tf.constant(look), pose, light, tf.constant(background, tf.float32))
+    plain = [n in ('gloss', 'bump', 'scalp') for n in model.albedo_names]
+    albedo = tf.where(tf.constant(plain), 0., albedo)
+  skins = paint_texture(model, albedo)
+  light = light._replace(directions=tf.math.l2_normalize(light.directions, -1))
+  image, mask, landmarks = _compiled(model, image_size, supersample, matte)(
+      tf.convert_to_tensor(people.identity, tf.float32), tf.convert_to_tensor(expression, tf.float32), skins,
+      tf.constant(offsets), tf.constant(cover), tf.constant(look), pose, light, tf.convert_to_tensor(background, tf.float32))
   return {'image': image, 'mask': mask, 'landmarks': landmarks}
+
+
+def paint_texture(model: MorphableModel, albedo: tf.Tensor) -> tf.Tensor:
+  """The painted skin of B people.
+
+  Args:
+    model: the default model.
+    albedo: `[B, A]`.
+
+  Returns:
+    `[B, height * width, 5]` float16: linear albedo in [0, 1], gloss, relief at the atlas' texels. Rows that repeat in
+    `albedo` are painted once.
+  """
+  albedo = tf.convert_to_tensor(albedo, tf.float32)
+  if not tf.executing_eagerly():
+    return tf.map_fn(functools.partial(_paint_one, _tables(model)), albedo, fn_output_signature=tf.float16)
+  painted: dict[bytes, tf.Tensor] = {}
+  rows = []
+  for row in tf.unstack(albedo):
+    key = row.numpy().tobytes()
+    if key not in painted:
+      painted[key] = _paint_one(_tables(model), row)
+    rows.append(painted[key])
+  return tf.stack(rows)
+
+
+def _paint_one(tables, row):
+  pigment = tf.matmul(tf.cast(tables.paint, tf.float32), row[:, None] * tables.colours)
+  albedo = tf.minimum(tf.exp(tables.paint_mean + pigment[:, :3]), .97)
+  return tf.cast(tf.concat([albedo, pigment[:, 3:]], -1), tf.float16)
+
+
+@functools.lru_cache(maxsize=2)
+def _tables(model):
+  return _Tables(model)
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled(model: MorphableModel, image_size: int, supersample: int, matte: bool):
-  tables = _Tables(model)
+  tables = _tables(model)
 
-  @tf.function(jit_compile=True, reduce_retracing=False)
-  def draw(identity, expression, albedo, offsets, cover, look, pose, light, background):
+  @tf.function(jit_compile=True)
+  def draw(identity, expression, skins, offsets, cover, look, pose, light, background):
     size = image_size * supersample
     camera = make_camera(identity.shape[0], FIELD_OF_VIEW)
     vertices = model.vertices(identity, expression)
     points = place(vertices, pose)
     screen = project(points, camera, size, size)
-    color, alpha, depth, face = _head(model, tables, points, screen, albedo, light, size, matte)
+    color, alpha, depth, face = _head(model, tables, points, screen, skins, light, size, matte)
     if not matte:
       still = model.vertices(identity, tf.zeros_like(expression))
       strands, hair_alpha = _hair(tables, still, offsets, cover, look, pose, camera, light, size, depth)
@@ -108,13 +143,10 @@ def _compiled(model: MorphableModel, image_size: int, supersample: int, matte: b
       face *= 1. - hair_alpha
       alpha = alpha + hair_alpha * (1. - alpha)
     rows, columns = (tf.constant(_stretch(background.shape[i], size)) for i in (1, 2))
-    behind = tf.einsum('yi,bijc,xj->byxc', rows, background, columns)
-    behind = tf.clip_by_value(behind, 0., 1.) ** 2.2
-    color = color + behind * (1. - alpha)
-    color = downsample(_to_display(color), supersample)
-    mask = downsample(face, supersample)
+    behind = tf.einsum('yi,bijc,xj->byxc', rows, tf.clip_by_value(background, 0., 1.) ** 2.2, columns)
+    image = downsample(tf.concat([color + behind * (1. - alpha), face], -1), supersample)
     landmarks = model.landmark_points(screen)[..., :2] / supersample
-    return color * 2. - 1., mask, landmarks
+    return _to_display(image[..., :3]) * 2. - 1., image[..., 3:], landmarks
 
   return draw
 
@@ -139,117 +171,114 @@ class _Tables:
   def __init__(self, model):
     e = model.extras
     self.height, self.width, count = e['paint'].shape
+    gloss, bump = (np.eye(count)[model.albedo_names.index(n)] for n in ('gloss', 'bump'))
+    wet = np.select([e['part'] == 1, e['part'] == 2], [1., .35])
+    azimuth = (2 * np.pi * np.arange(hair_grid.COLUMNS) / hair_grid.COLUMNS + np.pi) % (2 * np.pi) - np.pi
+    rows = np.arange(hair_grid.ROWS) / hair_grid.ROWS
+    grid = np.stack(np.broadcast_arrays(azimuth[None] / (2 * np.pi) + .5, rows[:, None]), -1)
     with tf.init_scope():
       self.paint = tf.constant(e['paint'].reshape(-1, count))
       self.paint_mean = tf.constant(e['paint_mean'].astype(np.float32).reshape(-1, 3))
-      self.colours = tf.constant(e['paint_colours'] / 127.)
-      part = np.asarray(e['part'])
-      flags = np.stack([part == 1, part == 2], -1).astype(np.float32)
-      self.attributes = tf.constant(np.concatenate(
-          [e['atlas_uv'], e['occlusion'].astype(np.float32)[:, None], flags, model.regions['face'].numpy()[:, None]], -1), tf.float32)
-      self.gloss, self.bump = model.albedo_names.index('gloss'), model.albedo_names.index('bump')
+      self.colours = tf.constant(np.concatenate([e['paint_colours'], gloss[:, None], bump[:, None]], 1) / 127., tf.float32)
+      self.attributes = tf.constant(np.stack(
+          [*e['atlas_uv'].T, e['occlusion'], wet, model.regions['face'].numpy()], -1), tf.float32)
+      self.reach = tf.constant(np.where(e['part'] == 2, .06, .16), tf.float32)  # The gap that lets the light in: teeth are near.
+      self.inner = tf.constant((model.regions['mouth'].numpy() > .5).astype(np.float32))
       self.hair_ids = tf.constant(e['hair_ids'].reshape(-1, 3))
       self.hair_weights = tf.constant(e['hair_weights'].reshape(-1, 3, 1))
       self.hair_triangles = tf.constant(hair_grid.grid_triangles())
+      self.hair_grid = tf.constant(grid.reshape(-1, 2), tf.float32)  # (around, along) of the strands' texture.
       self.strands = tf.constant(hair_grid.strand_texture().reshape(-1))
-      azimuth = 2 * np.pi * np.arange(hair_grid.COLUMNS) / hair_grid.COLUMNS
-      rows = np.arange(hair_grid.ROWS) / hair_grid.ROWS
-      grid = np.stack([np.broadcast_to(np.cos(azimuth), (len(rows), len(azimuth))),
-                       np.broadcast_to(np.sin(azimuth), (len(rows), len(azimuth))),
-                       np.broadcast_to(rows[:, None], (len(rows), len(azimuth)))], -1)
-      self.hair_grid = tf.constant(grid.reshape(-1, 3), tf.float32)
 
 
-def _head(model, tables, points, screen, albedo, light, size, matte):
-  raster = rasterize(screen, model.triangles, size, size, cull_backfaces=False)
-  surface = interpolate(tf.concat([vertex_normals(points, model.triangles), points, tf.broadcast_to(
-      tables.attributes, [points.shape[0], *tables.attributes.shape])], -1), raster)
-  normals, places, uv, shade, wet, face = tf.split(surface, [3, 3, 2, 1, 2, 1], -1)
-  eye, teeth = tf.split(wet, 2, -1)
+# The camera is far away: one direction to it serves all points in the reflections.
+_VIEW = tf.constant([0., 0., 1.])
+
+
+def _head(model, tables, points, screen, skins, light, size, matte):
+  """Skin, eyes, teeth: linear colour, cover, depth and face mask, `[B, size, size, ...]`."""
+  raster = rasterize(screen, model.triangles, size, size, cull_backfaces=True)
+  # The occlusion inside the mouth was found with the jaw open: a closed mouth is dark.
+  marks = model.landmark_points(points)
+  gap = tf.norm(tf.reduce_mean(marks[:, 61:64], 1) - tf.reduce_mean(marks[:, 65:68], 1), axis=-1)
+  dark = 1. - tables.inner * (1. - tf.clip_by_value((gap[:, None] - .02) / tables.reach, .10, 1.))
+  attributes = tf.broadcast_to(tables.attributes, [points.shape[0], *tables.attributes.shape])
+  attributes *= tf.stack([tf.ones_like(dark)] * 2 + [dark] + [tf.ones_like(dark)] * 2, -1)
+  surface = interpolate(tf.concat([vertex_normals(points, model.triangles), attributes], -1), raster)
+  normals, uv, shade, wet, face = tf.split(surface, [3, 2, 1, 1, 1], -1)
   texel = tf.cast(tf.clip_by_value(uv[..., 0] * tables.width, 0., tables.width - 1.), tf.int32) + tables.width * tf.cast(
       tf.clip_by_value(uv[..., 1] * tables.height, 0., tables.height - 1.), tf.int32)
-  layers = tf.cast(tf.gather(tables.paint, texel), tf.float32)  # [B, H, W, K]
-  batch = points.shape[0]
-  weights = albedo[:, :, None] * tables.colours  # [B, K, 3]
-  pigment = tf.reshape(tf.matmul(tf.reshape(layers, [batch, size * size, -1]), weights), [batch, size, size, 3])
-  colour = tf.minimum(tf.exp(tf.gather(tables.paint_mean, texel) + pigment), .97)
+  skin = tf.cast(tf.gather(skins, texel, batch_dims=1), tf.float32)
+  colour, gloss, relief = tf.split(skin, [3, 1, 1], -1)
+  if not matte:
+    relief *= raster.mask
+    normals -= tf.concat([relief - tf.roll(relief, 1, 2), tf.roll(relief, 1, 1) - relief, tf.zeros_like(relief)], -1)
   normals = tf.math.l2_normalize(normals, axis=-1, epsilon=1e-12)
-  gloss = layers[..., tables.gloss:tables.gloss + 1] / 127. * albedo[:, None, None, tables.gloss:tables.gloss + 1]
+  ambient = irradiance(normals, light.harmonics)
   if matte:
-    shade = tf.ones_like(shade)
-  else:
-    relief = layers[..., tables.bump] / 127. * albedo[:, None, None, tables.bump] * raster.mask[..., 0]
-    dx = relief - tf.roll(relief, 1, 2)
-    dy = relief - tf.roll(relief, 1, 1)
-    normals = tf.math.l2_normalize(normals - tf.stack([dx, -dy, tf.zeros_like(dx)], -1), axis=-1, epsilon=1e-12)
+    color = colour * ambient
+    for number in range(light.directions.shape[1]):
+      toward, strength = light.directions[:, number, None, None], light.colors[:, number, None, None]
+      color += colour * strength * tf.nn.relu(tf.reduce_sum(normals * toward, -1, keepdims=True))
+    return color * raster.mask, raster.mask, raster.depth, face * raster.mask
   inside = tf.clip_by_value(shade, .02, 1.)
-  ambient = irradiance(normals, light.harmonics) * inside
-  color = colour * ambient
-  view = tf.math.l2_normalize(-places, axis=-1, epsilon=1e-12)
-  shine = .22 * gloss * (1. - eye - teeth) + .9 * eye + .35 * teeth
-  sharp = 14. + 220. * eye + 40. * teeth
-  open_sky = tf.sqrt(inside)
+  grazing = (1. - tf.nn.relu(normals[..., 2:])) ** 4  # The surroundings, mirrored where one looks along the skin.
+  color = ambient * inside ** 1.3 * (colour + (.15 * gloss + .08 * wet) * grazing)
+  shine, sharp = .16 * gloss * (1. - wet) + .55 * wet, 16. + 240. * wet
+  sky = tf.sqrt(inside)
   for number in range(light.directions.shape[1]):
-    toward = tf.math.l2_normalize(light.directions[:, number], axis=-1)[:, None, None, :]
-    strength = light.colors[:, number][:, None, None, :]
+    toward, strength = light.directions[:, number, None, None], light.colors[:, number, None, None]
     cosine = tf.reduce_sum(normals * toward, -1, keepdims=True)
     # Light that entered the skin leaves it beyond the shadow's edge too, red farthest.
-    wrap = tf.constant([.22, .10, .06]) * (0. if matte else 1.)
-    soft = tf.nn.relu((cosine + wrap) / (1. + wrap))
-    color += colour * soft * strength * open_sky
-    if not matte:
-      half = tf.math.l2_normalize(toward + view, axis=-1)
-      mirror = tf.nn.relu(tf.reduce_sum(normals * half, -1, keepdims=True))
-      facing = 1. - tf.nn.relu(tf.reduce_sum(view * half, -1, keepdims=True))
-      fresnel = .35 + .65 * facing ** 3 * 4.
-      color += strength * shine * fresnel * (sharp + 8.) / 8. / 3.2 * mirror ** sharp * tf.nn.relu(cosine) * open_sky
-  if not matte:  # The surroundings mirrored in skin at grazing angles and in the eyes.
-    grazing = (1. - tf.nn.relu(tf.reduce_sum(normals * view, -1, keepdims=True))) ** 4
-    color += ambient * (.10 * gloss + .05 * eye) * grazing * 1.5
+    wrap = tf.constant([.22, .10, .06])
+    color += colour * tf.nn.relu((cosine + wrap) / (1. + wrap)) * strength * sky
+    half = tf.math.l2_normalize(toward + _VIEW, axis=-1)
+    mirror = tf.exp(sharp * (tf.reduce_sum(normals * half, -1, keepdims=True) - 1.))
+    fresnel = .4 + 2.5 * (1. - half[..., 2:]) ** 2
+    color += strength * (shine * fresnel * (sharp + 8.) / 24.) * mirror * tf.nn.relu(tf.minimum(cosine * 4., 1.)) * sky
   depth = tf.where(raster.mask > 0., raster.depth, 1e6)
   return color * raster.mask, raster.mask, depth, face * raster.mask
 
 
 def _hair(tables, still, offsets, cover, look, pose, camera, light, size, head_depth):
+  """Hair in front of the head: linear colour and cover, `[B, size, size, ...]`."""
   corners = tf.gather(still, tables.hair_ids, axis=1)  # [B, G, 3, 3]
   points = place(tf.reduce_sum(corners * tables.hair_weights, 2) + offsets, pose)
   screen = project(points, camera, size, size)
-  raster = rasterize(screen, tables.hair_triangles, size, size, cull_backfaces=False)
+  raster = rasterize(screen, tables.hair_triangles, size, size)
   batch, rows, columns = points.shape[0], hair_grid.ROWS, hair_grid.COLUMNS
   grid = tf.reshape(points, [batch, rows, columns, 3])
   along = tf.reshape(tf.concat([grid[:, 1:] - grid[:, :-1], grid[:, -1:] - grid[:, -2:-1]], 1), [batch, -1, 3])
   along = tf.math.l2_normalize(along, axis=-1, epsilon=1e-8)
-  surface = interpolate(tf.concat([
-      vertex_normals(points, tables.hair_triangles), along, points, cover[..., None],
-      tf.broadcast_to(tables.hair_grid, [batch, *tables.hair_grid.shape])], -1), raster)
-  normals, along, places, alpha, cosine, sine, row = tf.split(surface, [3, 3, 3, 1, 1, 1, 1], -1)
+  around, row = tf.split(tf.broadcast_to(tables.hair_grid, [batch, *tables.hair_grid.shape]), 2, -1)
+  wave, sweep, part = tf.split(look[:, None, 4:], 3, -1)
+  aside = around - .5 - part
+  line = aside
+  around += .006 * wave * tf.sin(row * 30. + 9. * around) + .003 * tf.sin(row * 8. + around * 50.)
+  around -= sweep * row * tf.tanh(aside / .012) * tf.exp(-(aside / .22) ** 2)  # Combed away from the parting.
+  surface = interpolate(
+      tf.concat([vertex_normals(points, tables.hair_triangles), along, cover[..., None], around, row, line], -1), raster)
+  normals, along, alpha, around, row, line = tf.split(surface, [3, 3, 1, 1, 1, 1], -1)
   normals = tf.math.l2_normalize(normals, axis=-1, epsilon=1e-12)
-  along = tf.math.l2_normalize(along, axis=-1, epsilon=1e-12)
-  view = tf.math.l2_normalize(-places, axis=-1, epsilon=1e-12)
-  facing = tf.reduce_sum(normals * view, -1, keepdims=True)
-  normals *= tf.where(facing < 0., -1., 1.)
-  inner = tf.cast(facing < 0., tf.float32)
-  turn = tf.atan2(sine, cosine) / (2. * np.pi) + .5
-  wavy = .012 * look[:, None, None, 4:5] * tf.sin(row * 26.) + .02 * tf.sin(row * 7. + turn * 40.)
-  u = tf.cast(tf.math.floormod((turn + wavy) * 1024., 1024.), tf.int32)
-  v = tf.cast(row * 255., tf.int32)
-  strand = tf.gather(tables.strands, tf.clip_by_value(v * 1024 + u, 0, 256 * 1024 - 1))
-  colour = look[:, None, None, :3] * (.35 + 1.3 * strand)
+  inner = tf.cast(normals[..., 2:] < 0., tf.float32)
+  normals *= 1. - 2. * inner
+  facing = normals[..., 2:]
+  u = tf.cast(tf.clip_by_value(around * 1024., 0., 1023.), tf.int32)
+  strand = tf.gather(tables.strands, tf.cast(row * 255., tf.int32) * 1024 + u)
+  gap = tf.exp(-(line / .005) ** 2) * tf.cast(row < .6, tf.float32) * tf.minimum(sweep[:, None] * 8., 1.)
+  colour = look[:, None, None, :3] * (.5 + strand) * (1. - .6 * gap)
   ambient = irradiance(normals, light.harmonics)
   color = colour * ambient * (1. - .6 * inner)
-  shift = along + normals * (strand - .5) * .5
-  shift = tf.math.l2_normalize(shift, axis=-1, epsilon=1e-12)
-  shine = look[:, None, None, 3:4]
+  shift = tf.math.l2_normalize(along + normals * (strand - .5) * .7, axis=-1, epsilon=1e-12)
+  shine = look[:, None, None, 3:4] * (.012 + .45 * colour) * (.2 + 1.6 * strand)
   for number in range(light.directions.shape[1]):
-    toward = tf.math.l2_normalize(light.directions[:, number], axis=-1)[:, None, None, :]
-    strength = light.colors[:, number][:, None, None, :]
+    toward, strength = light.directions[:, number, None, None], light.colors[:, number, None, None]
     lit = tf.nn.relu(tf.reduce_sum(normals * toward, -1, keepdims=True) * .8 + .2)
-    half = tf.math.l2_normalize(toward + view, axis=-1)
+    half = tf.math.l2_normalize(toward + _VIEW, axis=-1)
     across = tf.reduce_sum(shift * half, -1, keepdims=True)
-    glint = tf.maximum(1. - across * across, 0.) ** 18.  # Kajiya and Kay's highlight: a ring around the strand.
-    color += strength * lit * (colour + shine * glint * (.03 + .5 * colour) * (.3 + 1.4 * strand)) * (1. - inner)
-  edge = tf.clip_by_value(tf.abs(facing) * 3.5, 0., 1.)
-  solid = alpha * (.35 + .65 * edge)
+    glint = tf.exp(-14. * across * across)  # Kajiya and Kay's highlight: a ring around the strand.
+    color += strength * lit * (colour + 1.6 * shine * glint) * (1. - inner)
+  solid = alpha * (.35 + .65 * tf.minimum(facing * 3.5, 1.))
   alpha = tf.clip_by_value((solid * 1.6 - (1. - strand)) * 3., 0., 1.) * tf.cast(alpha > .01, tf.float32)
   alpha *= raster.mask * tf.cast(raster.depth < head_depth + .01, tf.float32)
   return color, alpha
