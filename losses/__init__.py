@@ -1,4 +1,4 @@
-"""Losses: pure functions on tensors, each with its formula and source. They return one number per sample; the caller reduces."""
+"""Losses: pure functions on tensors, with formula and source. They give one number per sample; the caller reduces."""
 
 from losses.adversarial import gradient_penalty, interpolate, wasserstein_critic_loss, wasserstein_generator_loss
 from losses.contrastive import class_balance, contrastive_loss, squared_distance

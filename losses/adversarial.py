@@ -1,6 +1,7 @@
 """Adversarial games: what critics and generators minimise."""
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -33,8 +34,8 @@ def wasserstein_generator_loss(fake_scores: tf.Tensor) -> tf.Tensor:
 def gradient_penalty(critic: Callable[[tf.Tensor], tf.Tensor], samples: tf.Tensor, target: float = 1.0) -> tf.Tensor:
   """The penalty (||d critic / d sample||_2 - target)^2 of each sample, in float32.
 
-  Gulrajani et al., Improved Training of Wasserstein GANs, Eq. 3 (https://arxiv.org/abs/1704.00028). The norm runs over all
-  axes but the first; the released GC-GAN sums over rows only, an error that was copied from a version for flat vectors.
+  Gulrajani et al., Improved Training of Wasserstein GANs, Eq. 3 (https://arxiv.org/abs/1704.00028). The norm runs over
+  all axes but the first; the released GC-GAN sums over rows only, an error copied from a version for flat vectors.
 
   Args:
     critic: maps [B, ...] samples to [B] scores; sample b must influence score b only (so no batch normalisation).
@@ -46,8 +47,8 @@ def gradient_penalty(critic: Callable[[tf.Tensor], tf.Tensor], samples: tf.Tenso
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(samples)
     scores = critic(samples)
-  slopes = tf.cast(tape.gradient(scores, samples), tf.float32)
-  squares = tf.reduce_sum(slopes**2, axis=list(range(1, samples.shape.rank)))
+  slopes: Any = tape.gradient(scores, samples)
+  squares = tf.reduce_sum(tf.square(tf.cast(slopes, tf.float32)), axis=list(range(1, samples.shape.rank)))
   # The root has no gradient at zero, where a dead critic would turn every weight into NaN.
   return (tf.sqrt(tf.maximum(squares, 1e-12)) - target)**2
 

@@ -11,8 +11,8 @@ def squared_distance(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 def contrastive_loss(first: tf.Tensor, second: tf.Tensor, different: tf.Tensor, margin: float) -> tf.Tensor:
   """Pulls pairs of one label together and pushes others apart, for each pair.
 
-  a/2 max(0, m - d^2) + (1 - a)/2 d^2 with d^2 = ||first - second||_2^2 and a = 1 where the labels differ: Eq. 4 of GC-GAN. Unlike
-  in Chopra et al. (2005) and Hadsell et al. (2006) the margin is on the squared distance.
+  a/2 max(0, m - d^2) + (1 - a)/2 d^2 with d^2 = ||first - second||_2^2 and a = 1 where the labels differ: Eq. 4 of
+  GC-GAN. Unlike in Hadsell et al. (2006) the margin is on the squared distance.
 
   Args:
     first: [B, C] codes.

@@ -6,8 +6,8 @@ import tensorflow as tf
 def l1_loss(target: tf.Tensor, output: tf.Tensor, reduction: str = 'mean') -> tf.Tensor:
   """The absolute difference of each sample, |target - output|, over all axes but the first.
 
-  GC-GAN's L_ir (section 3.3). The reduction decides the game: beside a critic of weight 1e-3, a pixel's gradient is 10 times the
-  critic's under `mean` (64 x 64 x 3 numbers) and 100,000 times under `sum`, where the critic has no say.
+  GC-GAN's L_ir (section 3.3). The reduction decides the game: beside a critic of weight 1e-3, a pixel's gradient is
+  10 times the critic's under `mean` (64 x 64 x 3 numbers) and 100,000 times under `sum`, where the critic has no say.
 
   Args:
     target: [B, ...].

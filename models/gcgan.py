@@ -1,107 +1,26 @@
 """GC-GAN: Geometry-Contrastive GAN for Facial Expression Transfer (Qiao et al. 2018, https://arxiv.org/abs/1802.01822).
 
 A picture of a person and the landmarks of an expression give the picture of that person with that expression. The
-embedding E turns landmarks into a code of the expression and is trained first, by a contrastive loss; then E is fixed, and the
-generator G and the critic D play WGAN-GP beside an L1 loss. Where the paper is silent or contradicts itself, the reading
-is a field of `GCGANConfig`, named [paper], [released code] or [choice].
+embedding E turns landmarks into a code of the expression and is trained first, by a contrastive loss; then E is fixed,
+and the generator G and the critic D play WGAN-GP beside an L1 loss. Where the paper is silent or contradicts itself,
+the reading is a field of `GCGANConfig`, named [paper], [released code] or [choice].
 """
 
-import dataclasses
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 import losses
-from models.config import ConfigError, DataConfig, RunConfig, check_fields, option
+from models.gcgan_config import GCGANConfig
 from models.layers import Adam, ChannelLayerNorm, StepDecay
 from models.system import Batch, System
+
+__all__ = ['GCGAN', 'GCGANConfig', 'critic_network', 'draw_landmarks', 'embedding_network', 'generator_network']
 
 LANDMARKS = 68
 CODE = 32  # z_g, the expression.
 IDENTITY_CODE = 128  # z_i.
-
-
-@dataclasses.dataclass(frozen=True)
-class GCGANConfig(DataConfig, RunConfig):
-  """Settings of GC-GAN. The defaults are the paper's, as far as it says."""
-
-  system: ClassVar[str] = 'gcgan'
-
-  image_size: int = option(64, 'Height and width of the pictures: a power of two, since critic and decoder halve and double '
-                               'it.', low=32, high=256)
-  width: float = option(1.0, 'Multiplies the channel counts of generator and critic; codes, RGB and the embedding of the '
-                             'landmarks stay.', low=1 / 64, high=4.0)
-  condition: str = option('embedding', 'What tells the generator the expression: embedding is GC-GAN; onehot, the label of the '
-                                       'target, the CDAAE arm; landmark_image, points drawn in a fourth channel, SPG.',
-                          choices=('embedding', 'onehot', 'landmark_image'))
-  expressions: int = option(6, 'Number of expression labels of the data set, for condition=onehot.', low=2)
-  n_skips: int = option(1, 'Connections from encoder to decoder, from the outermost (half size) inwards: 1 [paper], 3 '
-                           '[released code].', low=0, high=3)
-  skip: str = option('add', 'How a skip joins: add [released code] or concat.', choices=('add', 'concat'))
-  output_norm: bool = option(True, 'Batch normalisation before the last tanh: true [paper], false [released code].')
-  pretrain_steps: int = option(20_000, 'Steps that train the embedding, before it is fixed.', low=0)
-  learning_rate: float = option(3e-4, 'Initial rate of every Adam.', low=0.0)
-  learning_rate_decay: float = option(0.98, 'The rate is multiplied by this ... [released code]', low=0.0, high=1.0)
-  learning_rate_decay_every: int = option(20_000, '... once in so many steps [released code] ...', low=1)
-  learning_rate_floor: float = option(5e-5, '... until it is this low [released code].', low=0.0)
-  critic_steps: int = option(5, 'Critic updates for each generator update, all on the same batch [released code].', low=0)
-  contrastive_weight: float = option(1.0, 'Weight of the contrastive loss of E (lambda_1); 0 removes it.', low=0.0)
-  landmark_weight: float = option(1.0, 'Weight of the landmark reconstruction of E (lambda_2); 0 removes it.', low=0.0)
-  image_weight: float = option(1.0, 'Weight of the L1 image loss of G (lambda_3); 0 removes it.', low=0.0)
-  adversarial_weight: float = option(1e-3, 'Weight of the adversarial loss of G (lambda_4); 0 removes it.', low=0.0)
-  penalty_weight: float = option(10.0, 'Weight of the gradient penalty of D [released code]; 0 removes it.', low=0.0)
-  margin: float = option(5.0, 'Squared distance beyond which codes of different expressions are left alone.', low=0.0)
-  contrastive_balance: str = option('pair', 'pair: one mean over all pairs [paper]; class: the mean over same plus the mean over '
-                                            'different pairs [released code].', choices=('pair', 'class'))
-  image_loss_reduction: str = option('mean', 'L1 over the numbers of a picture: mean [choice], which lets the critic speak, or sum '
-                                             '[released code], which does not.', choices=('mean', 'sum'))
-  real_sample: str = option('input', "The critic's real picture: the input [paper] or the target [released code].",
-                            choices=('input', 'target'))
-  landmark_jitter: float = option(0.0, 'Standard deviation of noise on every training landmark; 1 is half a picture.',
-                                  low=0.0, high=0.2)
-  ema_decay: float = option(0.0, 'Decay of the average of the generator that is evaluated; 0 is none [paper].', low=0.0,
-                            high=0.99999)
-
-  def __post_init__(self):
-    check_fields(self)
-    if self.image_size & (self.image_size - 1):
-      raise ConfigError(f'image_size={self.image_size} is not a power of two: 32, 64, 128 and 256 are allowed', ('image_size',))
-    if self.batch_size < 2:
-      raise ConfigError('batch_size=1 leaves batch normalisation nothing to compare: at least 2 is needed', ('batch_size',))
-    for bad, message, fields in self._contradictions():
-      if bad:
-        raise ConfigError(message, fields)
-
-  def _contradictions(self) -> list[tuple[bool, str, tuple[str, str]]]:
-    embeds = self.condition == 'embedding'
-    return [
-        (self.n_skips == 0 and self.skip == 'concat', 'skip=concat has nothing to join with n_skips=0: set n_skips=1 or leave '
-         'skip=add', ('skip', 'n_skips')),
-        (not embeds and self.pretrain_steps > 0, f'condition={self.condition} has no embedding to train with '
-         f'pretrain_steps={self.pretrain_steps}: set pretrain_steps=0', ('condition', 'pretrain_steps')),
-        (embeds and self.pretrain_steps == 0 and not self.init_from, 'pretrain_steps=0 leaves condition=embedding with a random '
-         'embedding: set pretrain_steps, or init_from=RUN', ('pretrain_steps', 'condition')),
-        (self.condition == 'onehot' and self.landmark_jitter > 0, f'landmark_jitter={self.landmark_jitter} moves landmarks that '
-         'condition=onehot never sees: set landmark_jitter=0', ('landmark_jitter', 'condition')),
-        (embeds and self.contrastive_weight == 0 and self.landmark_weight == 0, 'contrastive_weight=0 and landmark_weight=0 leave '
-         'the embedding no loss: raise one', ('contrastive_weight', 'landmark_weight')),
-        (self.image_weight == 0 and self.adversarial_weight == 0, 'image_weight=0 and adversarial_weight=0 leave the generator no '
-         'loss: raise one', ('image_weight', 'adversarial_weight')),
-        (self.adversarial_weight > 0 and self.critic_steps == 0, f'critic_steps=0 never trains the critic that '
-         f'adversarial_weight={self.adversarial_weight} listens to: raise critic_steps or set adversarial_weight=0',
-         ('critic_steps', 'adversarial_weight')),
-        (self.adversarial_weight == 0 and self.critic_steps > 0, f'critic_steps={self.critic_steps} trains a critic that '
-         'adversarial_weight=0 ignores: set critic_steps=0', ('critic_steps', 'adversarial_weight')),
-        (self.learning_rate_floor > self.learning_rate, f'learning_rate_floor={self.learning_rate_floor} is above '
-         f'learning_rate={self.learning_rate}: lower it', ('learning_rate_floor', 'learning_rate')),
-    ]
-
-  @classmethod
-  def tiny(cls, **changes) -> 'GCGANConfig':
-    """The smallest real GC-GAN, for tests."""
-    return cls(**{'image_size': 32, 'width': 1 / 16, 'batch_size': 4, 'pretrain_steps': 2, 'train_steps': 2,
-                  'critic_steps': 2, **changes})
 
 
 class _Layers:
@@ -156,15 +75,16 @@ def embedding_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
 def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.keras.Model:
   """G: (image [B, S, S, 3], condition) -> image [B, S, S, 3], both in [-1, 1].
 
-  The condition is a vector [B, C] that joins the code z_i of the image, or a map [B, S, S, 1] that joins the image (SPG).
+  The condition is a vector [B, C] that joins the code z_i of the image, or a map [B, S, S, 1] that joins the image
+  (SPG).
   """
   layers, size = _Layers(config, 1, synchronized), config.image_size
   width = layers.channels
   image = tf.keras.Input([size, size, 3], name='image')
   concat = tf.keras.layers.Concatenate
   drawn = config.condition == 'landmark_image'
-  condition = tf.keras.Input([size, size, 1] if drawn else [CODE if config.condition == 'embedding' else config.expressions],
-                             name='condition')
+  length = CODE if config.condition == 'embedding' else config.expressions
+  condition = tf.keras.Input([size, size, 1] if drawn else [length], name='condition')
 
   values = concat()([image, condition]) if drawn else image
   encoded = []
@@ -188,11 +108,15 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
   values = layers.conv(3, 1, dtype='float32')(values)
   if config.output_norm:
     values = layers.norm(dtype='float32')(values)
-  return tf.keras.Model([image, condition], tf.keras.layers.Activation('tanh', dtype='float32')(values), name='generator')
+  values = tf.keras.layers.Activation('tanh', dtype='float32')(values)
+  return tf.keras.Model([image, condition], values, name='generator')
 
 
 def critic_network(config: GCGANConfig) -> tf.keras.Model:
-  """D: image [B, S, S, 3] in [-1, 1] -> score [B], the mean of its last map [choice; the released code sums, a rescaling]."""
+  """D: image [B, S, S, 3] in [-1, 1] -> score [B].
+
+  The score is the mean of the last map [choice; the released code takes the sum, which only rescales].
+  """
   layers = _Layers(config, 2)
   image = values = tf.keras.Input([config.image_size, config.image_size, 3], name='image')
   for filters in (64, 128, 256, 512):
@@ -204,7 +128,7 @@ def critic_network(config: GCGANConfig) -> tf.keras.Model:
 
 
 def draw_landmarks(landmarks: tf.Tensor, size: int) -> tf.Tensor:
-  """Draws points as SPG wants them: -1 everywhere, 1 in the pixel of each point; points outside the picture are left out.
+  """Draws points as SPG wants them: -1 everywhere, 1 in the pixel of each point; points outside are left out.
 
   Args:
     landmarks: [B, P, 2] x and y in [-1, 1], from edge to edge of the picture.
@@ -222,8 +146,8 @@ def draw_landmarks(landmarks: tf.Tensor, size: int) -> tf.Tensor:
 class GCGAN(System):
   """The game of GC-GAN, see the module's page.
 
-  Batches hold `input_image`, `target_image` [B, S, S, 3], `target_landmarks`, `reference_landmarks` [B, 68, 2], `target_expression`,
-  `reference_expression` [B] and `index` [B], a sample's place in the global batch.
+  Batches hold `input_image`, `target_image` [B, S, S, 3]; `target_landmarks`, `reference_landmarks` [B, 68, 2];
+  `target_expression`, `reference_expression` [B]; and `index` [B], a sample's place in the global batch.
 
   Attributes:
     embedding: E, None unless condition=embedding.
@@ -235,7 +159,7 @@ class GCGAN(System):
 
   def __init__(self, config: GCGANConfig):
     super().__init__(config)
-    self.embedding = embedding_network(config, self.synchronized) if config.condition == 'embedding' else None
+    self.embedding: Any = embedding_network(config, self.synchronized) if config.condition == 'embedding' else None
     self.generator = generator_network(config, self.synchronized)
     self.critic = critic_network(config)
     self.embedding_optimizer = self._adam(self.embedding) if self.embedding else None
@@ -269,7 +193,7 @@ class GCGAN(System):
     return seed
 
   def _epsilon(self, index: tf.Tensor, iteration: int) -> tf.Tensor:
-    """[B] in [0, 1): where critic update `iteration` measures its slope; drawn for the global batch, so that replicas agree."""
+    """[B] in [0, 1): where critic update `iteration` measures its slope. Drawn for the global batch: replicas agree."""
     draws = tf.random.stateless_uniform([self.config.batch_size], self._noise_seed(0, iteration), alg='philox')
     return tf.gather(draws, index)
 
@@ -288,25 +212,31 @@ class GCGAN(System):
   def step_pretrain(self, batch: Batch) -> dict[str, tf.Tensor]:
     """Trains E: L_E = lambda_1 L_contr + lambda_2 L_gr.
 
-    Targets and references go through E in one pass. The references are the batch's own landmarks in another order, so the batch
-    moments are those of two passes.
+    Targets and references go through E in one pass. The references are the batch's own landmarks in another order, so
+    the batch moments are those of two passes.
     """
-    config = self.config
     target, reference = self._landmarks(batch, 'target', 1), self._landmarks(batch, 'reference', 2)
     different = tf.not_equal(batch['target_expression'], batch['reference_expression'])
+    gradients, logs = self.replica_local(self._embedding_gradients)(
+        target, reference, different, self._pair_weights(different))
+    _apply(self.embedding_optimizer, gradients, self.embedding)
+    return logs
+
+  def _embedding_gradients(self, target: tf.Tensor, reference: tf.Tensor, different: tf.Tensor,
+                           weights: tf.Tensor) -> tuple[list, dict[str, tf.Tensor]]:
+    config = self.config
     with tf.GradientTape() as tape:
       codes, rebuilt = self.embedding(tf.concat([target, reference], axis=0), training=True)
       first, second = tf.split(codes, 2)
-      pairs = losses.contrastive_loss(first, second, different, config.margin)
-      contrastive = tf.reduce_sum(pairs * self._pair_weights(different))
+      contrastive = tf.reduce_sum(weights * losses.contrastive_loss(first, second, different, config.margin))
       landmark = self._mean(losses.landmark_loss(target, tf.split(rebuilt, 2)[0]))
       loss = tf.constant(0.0)
       if config.contrastive_weight > 0:
         loss += config.contrastive_weight * contrastive
       if config.landmark_weight > 0:
         loss += config.landmark_weight * landmark
-    _descend(tape, loss, self.embedding, self.embedding_optimizer)
-    return {'embedding_loss': loss, 'contrastive_loss': contrastive, 'landmark_loss': landmark}
+    logs = {'embedding_loss': loss, 'contrastive_loss': contrastive, 'landmark_loss': landmark}
+    return tape.gradient(loss, self.embedding.trainable_variables), logs
 
   def _pair_weights(self, different: tf.Tensor) -> tf.Tensor:
     if self.config.contrastive_balance == 'pair':
@@ -320,53 +250,59 @@ class GCGAN(System):
   def step_train(self, batch: Batch) -> dict[str, tf.Tensor]:
     """One round of WGAN-GP: `critic_steps` updates of D, then one of G, all on this batch, with E fixed.
 
-    The critic's updates differ in the penalty's epsilon only: as in the released code they see the same batch. G does not change in
-    between, so it runs once, and its moving statistics move once a step (a loop that runs G again for each critic update would move
-    them six times towards the same batch).
+    As in the released code the critic's updates see the same batch; they differ in the penalty's epsilon only. G does
+    not change in between, so it runs once a step, and its moving statistics move once a step. (A loop that runs G again
+    for each critic update moves them six times towards the same batch.)
     """
     config = self.config
     condition = self._condition(self._landmarks(batch, 'target', 1), batch['target_expression'])
-    with tf.GradientTape() as generator_tape:
-      fake = self.generator([batch['input_image'], condition], training=True)
+    generate = self.replica_local(lambda images, codes: self.generator([images, codes], training=True))
+    critic_gradients = self.replica_local(self._critic_gradients)
+    with tf.GradientTape() as tape:
+      fake = generate(batch['input_image'], condition)
 
     logs = {}
     real = batch[f'{config.real_sample}_image']
     for iteration in range(config.critic_steps):
-      logs = self._critic_update(real, fake, self._epsilon(batch['index'], iteration))
+      gradients, logs = critic_gradients(real, fake, self._epsilon(batch['index'], iteration))
+      _apply(self.critic_optimizer, gradients, self.critic)
 
+    towards, generator_logs = self.replica_local(self._image_gradients)(fake, batch['target_image'])
+    gradients = tape.gradient(fake, self.generator.trainable_variables, output_gradients=towards)
+    _apply(self.generator_optimizer, gradients, self.generator)
+    return {**generator_logs, **logs}
+
+  def _critic_gradients(self, real: tf.Tensor, fake: tf.Tensor,
+                        epsilon: tf.Tensor) -> tuple[list, dict[str, tf.Tensor]]:
+    """Of L_D = D(fake) - D(real) + lambda_gp (||grad D|| - 1)^2, Eq. 5 with WGAN-GP. Real and fake share a pass."""
+    with tf.GradientTape() as tape:
+      real_scores, fake_scores = tf.split(self.critic(tf.concat([real, fake], axis=0)), 2)
+      critic = loss = self._mean(losses.wasserstein_critic_loss(real_scores, fake_scores))
+      logs = {'critic_loss': critic}
+      if self.config.penalty_weight > 0:
+        penalty = self._mean(losses.gradient_penalty(self.critic, losses.interpolate(real, fake, epsilon)))
+        logs['gradient_penalty'] = penalty
+        loss += self.config.penalty_weight * penalty
+    return tape.gradient(loss, self.critic.trainable_variables), logs
+
+  def _image_gradients(self, fake: tf.Tensor, target: tf.Tensor) -> tuple[Any, dict[str, tf.Tensor]]:
+    """Of L_G = lambda_3 L_ir + lambda_4 L_gen by the generated images [B, S, S, 3]; lambda_4 scales L_gen only."""
+    config = self.config
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(fake)
-      image = self._mean(losses.l1_loss(batch['target_image'], fake, config.image_loss_reduction))
-      logs['image_loss'] = image
+      image = self._mean(losses.l1_loss(target, fake, config.image_loss_reduction))
+      logs = {'image_loss': image}
       loss = tf.constant(0.0)
       if config.image_weight > 0:
         loss += config.image_weight * image
       if config.adversarial_weight > 0:
-        adversarial = self._mean(losses.wasserstein_generator_loss(self.critic(fake, training=True)))
-        logs['adversarial_loss'] = adversarial
-        loss += config.adversarial_weight * adversarial
-    variables = self.generator.trainable_variables
-    gradients = generator_tape.gradient(fake, variables, output_gradients=tape.gradient(loss, fake))
-    self.generator_optimizer.apply_gradients(zip(gradients, variables, strict=True))
-    return {'generator_loss': loss, **logs}
-
-  def _critic_update(self, real: tf.Tensor, fake: tf.Tensor, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
-    """L_D = D(fake) - D(real) + lambda_gp (||grad D|| - 1)^2, Eq. 5 with WGAN-GP. Real and fake share a pass."""
-    with tf.GradientTape() as tape:
-      real_scores, fake_scores = tf.split(self.critic(tf.concat([real, fake], axis=0), training=True), 2)
-      critic = loss = self._mean(losses.wasserstein_critic_loss(real_scores, fake_scores))
-      logs = {'critic_loss': critic}
-      if self.config.penalty_weight > 0:
-        samples = losses.interpolate(real, fake, epsilon)
-        penalty = self._mean(losses.gradient_penalty(lambda images: self.critic(images, training=True), samples))
-        logs['gradient_penalty'] = penalty
-        loss += self.config.penalty_weight * penalty
-    _descend(tape, loss, self.critic, self.critic_optimizer)
-    return logs
+        logs['adversarial_loss'] = self._mean(losses.wasserstein_generator_loss(self.critic(fake)))
+        loss += config.adversarial_weight * logs['adversarial_loss']
+    return tape.gradient(loss, fake), {'generator_loss': loss, **logs}
 
   # Use.
 
-  def _condition(self, landmarks: tf.Tensor | None, expression: tf.Tensor | None) -> tf.Tensor:
+  def _condition(self, landmarks: tf.Tensor, expression: tf.Tensor) -> tf.Tensor:
     if self.config.condition == 'embedding':
       return self.encode(landmarks)
     if self.config.condition == 'onehot':
@@ -374,7 +310,9 @@ class GCGAN(System):
     return draw_landmarks(landmarks, self.config.image_size)
 
   def encode(self, landmarks: tf.Tensor) -> tf.Tensor:
-    """The expression code z_g of landmarks: [B, 68, 2] in [-1, 1] -> [B, 32], at least 0. Only with condition=embedding."""
+    """The expression code z_g of landmarks, for condition=embedding: [B, 68, 2] in [-1, 1] -> [B, 32], at least 0."""
+    if self.embedding is None:
+      raise ValueError(f'condition={self.config.condition} has no embedding and so no codes')
     return self.embedding(landmarks, training=False)[0]
 
   def generate(self, images: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
@@ -405,8 +343,11 @@ class GCGAN(System):
             'target': batch['target_image']}
 
   def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
-    """`serving_default`: `images` uint8 [N, S, S, 3] and `landmarks` float32 [N, 68, 2] in [-1, 1] (with condition=onehot `expressions`
-    int32 [N]) -> `images` uint8. With condition=embedding also `encode`: `landmarks` -> `codes` float32 [N, 32]."""
+    """Functions of the SavedModel.
+
+    `serving_default`: `images` uint8 [N, S, S, 3] and `landmarks` float32 [N, 68, 2] in [-1, 1] (with condition=onehot
+    `expressions` int32 [N]) -> `images` uint8. With condition=embedding also `encode`: `landmarks` -> `codes` [N, 32].
+    """
     size = self.config.image_size
     images = tf.TensorSpec([None, size, size, 3], tf.uint8, name='images')
     landmarks = tf.TensorSpec([None, LANDMARKS, 2], tf.float32, name='landmarks')
@@ -424,6 +365,5 @@ class GCGAN(System):
     return functions
 
 
-def _descend(tape: tf.GradientTape, loss: tf.Tensor, network: tf.keras.Model, optimizer: Adam) -> None:
-  variables = network.trainable_variables
-  optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+def _apply(optimizer: Adam, gradients: list, network: tf.keras.Model) -> None:
+  optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))

@@ -6,8 +6,8 @@ import tensorflow as tf
 class ChannelLayerNorm(tf.keras.layers.Layer):
   """Layer normalisation of feature maps over height, width and channels, with one scale and offset for each channel.
 
-  As in WGAN-GP's critic (Gulrajani et al. 2017). Keras' `LayerNormalization(axis=[1, 2, 3])` would learn a scale for each cell of
-  the map. Moments are float32 whatever the layer computes in.
+  As in WGAN-GP's critic (Gulrajani et al. 2017). Keras' `LayerNormalization(axis=[1, 2, 3])` would learn a scale for
+  each cell of the map. Moments are float32 whatever the layer computes in.
 
   Args:
     epsilon: added to the variance.
@@ -19,8 +19,8 @@ class ChannelLayerNorm(tf.keras.layers.Layer):
 
   def build(self, input_shape: tf.TensorShape) -> None:
     channels = input_shape[-1]
-    self.gamma = self.add_weight('gamma', [channels], initializer='ones')
-    self.beta = self.add_weight('beta', [channels], initializer='zeros')
+    self.gamma = self.add_weight(name='gamma', shape=[channels], initializer='ones')
+    self.beta = self.add_weight(name='beta', shape=[channels], initializer='zeros')
 
   def call(self, inputs: tf.Tensor) -> tf.Tensor:
     """[B, H, W, C] -> [B, H, W, C]."""

@@ -6,8 +6,8 @@ import tensorflow as tf
 class Adam(tf.keras.optimizers.Adam):
   """Keras' Adam with its update done by one kernel.
 
-  Keras writes the update as ten operations that each walk over all weights; TensorFlow's kernel walks once, and on CPUs the update of a
-  large network is bound by memory. Same formula, same variables, same checkpoints.
+  Keras writes the update as ten operations that each walk over all weights; TensorFlow's kernel walks once, and on CPUs
+  the update of a large network is bound by memory. Same formula, same variables, same checkpoints.
   """
 
   def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
@@ -19,15 +19,15 @@ class Adam(tf.keras.optimizers.Adam):
     beta_1, beta_2 = tf.constant(self.beta_1, variable.dtype), tf.constant(self.beta_2, variable.dtype)
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle, m=self._momentums[slot].handle, v=self._velocities[slot].handle,
-        beta1_power=beta_1**finished, beta2_power=beta_2**finished, lr=tf.cast(self.learning_rate, variable.dtype),
-        beta1=beta_1, beta2=beta_2, epsilon=tf.constant(self.epsilon, variable.dtype), grad=gradient)
+        beta1_power=tf.pow(beta_1, finished), beta2_power=tf.pow(beta_2, finished),
+        lr=tf.cast(self.learning_rate, variable.dtype), beta1=beta_1, beta2=beta_2, epsilon=tf.constant(self.epsilon, variable.dtype), grad=gradient)
 
 
 class StepDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
   """The rate start * factor^floor(step / every), but never below floor.
 
-  It reads the system's step, not the optimizer's own count, so that a critic that is updated five times a step decays like its
-  generator.
+  It reads the system's step, not the optimizer's own count, so that a critic that is updated five times a step decays
+  like its generator.
 
   Args:
     step: the system's step variable.
@@ -43,7 +43,7 @@ class StepDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
   def __call__(self, iterations: tf.Tensor) -> tf.Tensor:
     del iterations
     decays = tf.cast(self.step // self.every, tf.float32)
-    return tf.maximum(self.start * self.factor**decays, self.floor)
+    return tf.maximum(self.start * tf.pow(self.factor, decays), self.floor)
 
   def get_config(self) -> dict:
     return {'start': self.start, 'factor': self.factor, 'every': self.every, 'floor': self.floor}
