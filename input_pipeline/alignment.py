@@ -1,7 +1,7 @@
 """Where a face lies in its crop: one function for photographs and renders.
 
-Pixel coordinates count from the centre of the top left pixel (0, 0), as dlib's do. Normalized coordinates run from -1 at the
-crop's left (top) edge to 1 at its right (bottom) edge, so that they mean the same at every crop size:
+Pixel coordinates count from the centre of the top left pixel (0, 0), as dlib's do. Normalized coordinates run from -1
+at the crop's left (top) edge to 1 at its right (bottom) edge, so that they mean the same at every crop size:
 `normalized = (2 px + 1) / size - 1`. The GC-GAN code's own `px / 31.5 - 1` differs by at most half a pixel of 64.
 """
 
@@ -10,20 +10,64 @@ import math
 import numpy as np
 from PIL import Image
 
-# OpenFace's AlignDlib.INNER_EYES_AND_BOTTOM_LIP (Amos et al. 2016) in pixels of a 64-pixel crop, which is what the GC-GAN
-# paper's "inner eyes and bottom lip" are.
+# OpenFace's AlignDlib.INNER_EYES_AND_BOTTOM_LIP (Amos et al. 2016) in pixels of a 64-pixel crop, which is what the
+# GC-GAN paper's "inner eyes and bottom lip" are.
 PAPER_POINTS = (39, 42, 57)
 PAPER_TEMPLATE = np.array([[23.28, 11.39], [39.61, 11.06], [32.01, 48.04]])
 
-# Eye corners and nose bridge. The template is the mean of 142 frontal photographs (London set), brought to the inner eye
-# corners of the paper's template by similarities, then made symmetric.
+# Eye corners and nose bridge. The template is the mean of 142 frontal photographs (London set), brought to the inner
+# eye corners of the paper's template by similarities, then made symmetric.
 SIMILARITY_POINTS = (36, 39, 42, 45, 27)
 SIMILARITY_TEMPLATE = np.array([[12.07, 10.83], [23.28, 11.2], [39.61, 11.2], [50.82, 10.83], [31.45, 8.76]])
 
 # dlib's 68 points seen in a mirror: entry i is the point that stands at i's place in the mirrored picture.
-MIRROR = np.array([*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
-                   45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-                   54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65])
+MIRROR = np.array(
+  [
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    27,
+    28,
+    29,
+    30,
+    35,
+    34,
+    33,
+    32,
+    31,
+    45,
+    44,
+    43,
+    42,
+    47,
+    46,
+    39,
+    38,
+    37,
+    36,
+    41,
+    40,
+    54,
+    53,
+    52,
+    51,
+    50,
+    49,
+    48,
+    59,
+    58,
+    57,
+    56,
+    55,
+    64,
+    63,
+    62,
+    61,
+    60,
+    67,
+    66,
+    65,
+  ]
+)
 
 
 def align(points: np.ndarray, alignment: str, template_scale: float, size: int) -> np.ndarray:
@@ -31,8 +75,8 @@ def align(points: np.ndarray, alignment: str, template_scale: float, size: int) 
 
   Args:
     points: [68, 2] dlib landmarks in pixels of the picture.
-    alignment: `paper` maps inner eye corners and lower lip (39, 42, 57) onto OpenFace's template exactly; `similarity` keeps
-      the face's proportions and fits eye corners and nose bridge by least squares.
+    alignment: `paper` maps inner eye corners and lower lip (39, 42, 57) onto OpenFace's template exactly; `similarity`
+      keeps the face's proportions and fits eye corners and nose bridge by least squares.
     template_scale: size of the template about the centre of the crop; 0.8 keeps 99.9 % of the points inside.
     size: width and height of the crop in pixels.
 
@@ -112,13 +156,17 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
   right, bottom = np.ceil(corners.max(axis=0)).astype(int) + margin + 1
   rows = np.clip(np.arange(top, bottom), 0, height - 1)
   columns = np.clip(np.arange(left, right), 0, width - 1)
-  patch = image[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-  edges = [(int((rows == rows[0]).sum()) - 1, int((rows == rows[-1]).sum()) - 1),
-           (int((columns == columns[0]).sum()) - 1, int((columns == columns[-1]).sum()) - 1)]
+  patch = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+  edges = [
+    (int((rows == rows[0]).sum()) - 1, int((rows == rows[-1]).sum()) - 1),
+    (int((columns == columns[0]).sum()) - 1, int((columns == columns[-1]).sum()) - 1),
+  ]
   if np.any(edges):
     # A side on which all of the crop lies outside repeats one row: then both ends count the same pixels once.
-    edges = [(before, 0 if ends[0] == ends[-1] else after) for (before, after), ends in zip(edges, (rows, columns),
-                                                                                            strict=True)]
+    edges = [
+      (before, 0 if ends[0] == ends[-1] else after)
+      for (before, after), ends in zip(edges, (rows, columns), strict=True)
+    ]
     patch = np.pad(patch, edges + [(0, 0)] * (image.ndim - 2), mode='edge')
   density = np.linalg.svd(inverse[:, :2], compute_uv=False)[0]
   fine = max(1, math.ceil(density))
@@ -129,10 +177,17 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
   resample = Image.Resampling.BICUBIC if fine == 1 else Image.Resampling.BILINEAR
   # Pillow truncates 8-bit results, which darkens by half a level: sample in float and round once.
   channels = patch[..., None] if image.ndim == 2 else patch
-  warped = np.stack([
-      np.asarray(Image.fromarray(np.ascontiguousarray(channels[..., c], np.float32)).transform(
-          (size * fine, size * fine), Image.Transform.AFFINE, coefficients, resample))
-      for c in range(channels.shape[-1])], axis=-1)
+  warped = np.stack(
+    [
+      np.asarray(
+        Image.fromarray(np.ascontiguousarray(channels[..., c], np.float32)).transform(
+          (size * fine, size * fine), Image.Transform.AFFINE, coefficients, resample
+        )
+      )
+      for c in range(channels.shape[-1])
+    ],
+    axis=-1,
+  )
   averaged = warped.reshape(size, fine, size, fine, -1).mean(axis=(1, 3))
   crop = np.clip(np.round(averaged), 0, 255).astype(np.uint8)
   return crop[..., 0] if image.ndim == 2 else crop

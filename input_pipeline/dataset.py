@@ -13,12 +13,21 @@ from input_pipeline import shards
 
 NAME = 'faces'
 # What every face data set has; renders add mask, parameters, driver and driver_landmarks.
-INDEX = {'landmarks': ((68, 2), np.float32), 'identity': ((), np.int64), 'expression': ((), np.int64), 'pose': ((), np.int64),
-         'light': ((), np.int64), 'file': ((), np.bytes_), 'skin': ((), np.bytes_)}
+INDEX = {
+  'landmarks': ((68, 2), np.float32),
+  'identity': ((), np.int64),
+  'expression': ((), np.int64),
+  'pose': ((), np.int64),
+  'light': ((), np.int64),
+  'file': ((), np.bytes_),
+  'skin': ((), np.bytes_),
+}
 RENDERED = {'driver': ((), np.int64), 'driver_landmarks': ((68, 2), np.float32)}
 
 
-def face_features(identities: Sequence[str], expressions: Sequence[str], size: int, parameters: int = 0) -> dict[str, Any]:
+def face_features(
+  identities: Sequence[str], expressions: Sequence[str], size: int, parameters: int = 0
+) -> dict[str, Any]:
   """TFDS features of a face data set.
 
   Args:
@@ -29,21 +38,21 @@ def face_features(identities: Sequence[str], expressions: Sequence[str], size: i
   """
   tfds = shards.import_tfds()
   features = {
-      'image': tfds.features.Image(shape=(size, size, 3), encoding_format='png'),
-      'landmarks': tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
-      'identity': tfds.features.ClassLabel(names=list(identities)),
-      'expression': tfds.features.ClassLabel(names=list(expressions)),
-      'pose': tfds.features.Scalar(dtype=np.int32),
-      'light': tfds.features.Scalar(dtype=np.int32),
-      'file': tfds.features.Text(),
-      'skin': tfds.features.Text(),
+    'image': tfds.features.Image(shape=(size, size, 3), encoding_format='png'),
+    'landmarks': tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
+    'identity': tfds.features.ClassLabel(names=list(identities)),
+    'expression': tfds.features.ClassLabel(names=list(expressions)),
+    'pose': tfds.features.Scalar(dtype=np.int32),
+    'light': tfds.features.Scalar(dtype=np.int32),
+    'file': tfds.features.Text(),
+    'skin': tfds.features.Text(),
   }
   if parameters:
     features |= {
-        'mask': tfds.features.Image(shape=(size, size, 1), encoding_format='png'),
-        'parameters': tfds.features.Tensor(shape=(parameters,), dtype=np.float32),
-        'driver': tfds.features.Scalar(dtype=np.int32),
-        'driver_landmarks': tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
+      'mask': tfds.features.Image(shape=(size, size, 1), encoding_format='png'),
+      'parameters': tfds.features.Tensor(shape=(parameters,), dtype=np.float32),
+      'driver': tfds.features.Scalar(dtype=np.int32),
+      'driver_landmarks': tfds.features.Tensor(shape=(68, 2), dtype=np.float32),
     }
   return features
 
@@ -61,22 +70,32 @@ def open_dataset(path: str, cache_gb: float = 4.0) -> 'PreparedDataset':
   """
   folder = os.path.expanduser(path)
   if not os.path.isdir(folder):
-    raise FileNotFoundError(f'--dataset={path}: there is no such folder; `synthetic` renders a data set, '
-                            '`python -m input_pipeline.prepare` makes one from photographs')
+    raise FileNotFoundError(
+      f'--dataset={path}: there is no such folder; `synthetic` renders a data set, '
+      '`python -m input_pipeline.prepare` makes one from photographs'
+    )
   fingerprint = shards.read_fingerprint(folder)
   if fingerprint is None:
-    raise ValueError(f'--dataset={path} holds no prepared data set (no {shards.FINGERPRINT}): '
-                     f'make one with `python -m input_pipeline.prepare --input={path} --output=DATA`')
+    raise ValueError(
+      f'--dataset={path} holds no prepared data set (no {shards.FINGERPRINT}): '
+      f'make one with `python -m input_pipeline.prepare --input={path} --output=DATA`'
+    )
   if not fingerprint['complete']:
     raise ValueError(f'--dataset={path} is not finished: run the command that makes it again, it continues')
   builder = shards.import_tfds().builder_from_directory(folder)
   missing = [key for key in ('image', *INDEX) if key not in builder.info.features]
   if missing or builder.name != NAME:
-    raise ValueError(f'--dataset={path} is a data set of kind {builder.name!r} with {", ".join(builder.info.features)}; '
-                     f'this system needs kind {NAME!r} with {", ".join(("image", *INDEX))}')
+    raise ValueError(
+      f'--dataset={path} is a data set of kind {builder.name!r} with '
+      f'{", ".join(builder.info.features)}; '
+      f'this system needs kind {NAME!r} with {", ".join(("image", *INDEX))}'
+    )
   if builder.info.features['image'].np_dtype != np.uint8:
-    raise ValueError(f'--dataset={path}: its pictures are stored as {builder.info.features["image"].np_dtype.__name__}, '
-                     '8-bit pictures are needed: prepare it again')
+    raise ValueError(
+      f'--dataset={path}: its pictures are stored as '
+      f'{builder.info.features["image"].np_dtype.__name__}, '
+      '8-bit pictures are needed: prepare it again'
+    )
   return PreparedDataset(folder, builder, fingerprint['made_from'], cache_gb)
 
 
@@ -122,7 +141,7 @@ class PreparedDataset:
   def count(self, split: str) -> int:
     return self.builder.info.splits[split].num_examples if split in self.splits else 0
 
-  @functools.cache  # noqa: B019: a data set lives as long as its process
+  @functools.cache  # noqa: B019 - a data set lives as long as its process
   def source(self, split: str) -> Any:
     """The raw records of a split: `source(split).__getitems__(rows)` is a list of serialized examples."""
     return self.builder.as_data_source(split).data_source
@@ -137,16 +156,18 @@ class PreparedDataset:
       return list(self.source(split).__getitems__([int(r) for r in rows]))
     except (OSError, ValueError, RuntimeError, IndexError, SystemError) as error:
       detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-      raise ValueError(f'{self.path}: a shard of split {split!r} is damaged ({detail[:200]}): prepare the data set again '
-                       'with --overwrite') from error
+      raise ValueError(
+        f'{self.path}: a shard of split {split!r} is damaged ({detail[:200]}): prepare the data set '
+        'again with --overwrite'
+      ) from error
 
   @functools.cache  # noqa: B019
   def index(self, split: str) -> dict[str, np.ndarray]:
     """All but the pictures of a split, one row a picture.
 
     Returns:
-      landmarks [N, 68, 2] float32 in [-1, 1] of the crop, identity, expression, pose, light [N] int32, file and skin [N]
-      str; of renders also driver [N] int32 (-1: none) and driver_landmarks [N, 68, 2].
+      landmarks [N, 68, 2] float32 in [-1, 1] of the crop, identity, expression, pose, light [N] int32, file and skin
+      [N] str; of renders also driver [N] int32 (-1: none) and driver_landmarks [N, 68, 2].
 
     Raises:
       ValueError: if the split is empty or damaged, or has landmarks that are not finite.
@@ -169,8 +190,10 @@ class PreparedDataset:
         table[key] = np.array([text.decode() for text in value])
       elif not np.isfinite(value).all():
         row = int(np.nonzero(~np.isfinite(value).all(axis=(1, 2)))[0][0])
-        raise ValueError(f'{self.path}: {key} of row {row} of split {split!r} are not finite: prepare the data set again '
-                         'with --overwrite')
+        raise ValueError(
+          f'{self.path}: {key} of row {row} of split {split!r} are not finite: prepare the data set '
+          'again with --overwrite'
+        )
     return table
 
   def fits(self, split: str, size: int) -> bool:
@@ -197,12 +220,15 @@ class PreparedDataset:
       with tf.device('/CPU:0'):
         return tf.concat(list(parts), axis=0)
     except tf.errors.OpError as error:
-      raise ValueError(f'{self.path}: a picture of split {split!r} is damaged: prepare the data set again with '
-                       '--overwrite') from error
+      raise ValueError(
+        f'{self.path}: a picture of split {split!r} is damaged: prepare the data set again with --overwrite'
+      ) from error
 
   def read(self, split: str, rows: tf.Tensor, size: int) -> tf.Tensor:
     """Graph function: pictures of the given rows read from the shards, [len(rows), size, size, 3] uint8."""
-    serialized = tf.numpy_function(lambda r: np.array(self.records(split, r), object), [rows], tf.string, stateful=False)
+    serialized = tf.numpy_function(
+      lambda r: np.array(self.records(split, r), object), [rows], tf.string, stateful=False
+    )
     serialized = tf.ensure_shape(serialized, rows.shape)
     encoded = tf.io.parse_example(serialized, {'image': tf.io.FixedLenFeature([], tf.string)})['image']
     return tf.map_fn(lambda one: self.decode(one, size), encoded, fn_output_signature=tf.uint8)
@@ -215,7 +241,7 @@ class PreparedDataset:
 
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:
-  """Shrinks [H, H, 3] uint8 to [size, size, 3] uint8, antialiased; by whole factors it is the mean of the covered pixels."""
+  """Shrinks [H, H, 3] uint8 to [size, size, 3] uint8, antialiased: the mean of the covered pixels by whole factors."""
   if image.shape[0] == size:
     return image
   if image.shape[0] % size == 0:

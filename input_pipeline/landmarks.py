@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 MODEL_FILE = 'shape_predictor_68_face_landmarks.dat'
-# Faces are sought in a picture of this many pixels at most on its longer side, so that time and memory are bounded; dlib finds
-# faces from 80 pixels on, and from 40 in the second attempt.
+# Faces are sought in a picture of this many pixels at most on its longer side, so that time and memory are bounded;
+# dlib finds faces from 80 pixels on, and from 40 in the second attempt.
 SEARCH_SIZE = 1024
 
 
@@ -18,8 +18,8 @@ def landmark_model(path: str = '') -> str:
   """The file of the 68-point model.
 
   Args:
-    path: where it is; empty means the one of the package `face-recognition-models`, which is found without being imported (its
-      import needs `pkg_resources`).
+    path: where it is; empty means the one of the package `face-recognition-models`, which is found without being
+      imported (its import needs `pkg_resources`).
 
   Raises:
     FileNotFoundError: if it is not there.
@@ -34,12 +34,15 @@ def landmark_model(path: str = '') -> str:
     file = os.path.join(folder, 'models', MODEL_FILE)
     if os.path.isfile(file):
       return file
-  raise FileNotFoundError(f'{MODEL_FILE} was not found: pip install face-recognition-models, or pass --landmark_model=PATH')
+  raise FileNotFoundError(
+    f'{MODEL_FILE} was not found: pip install face-recognition-models, or pass --landmark_model=PATH'
+  )
 
 
 @functools.cache
 def _dlib(path: str) -> tuple[Any, Any]:
   import dlib
+
   try:
     return dlib.get_frontal_face_detector(), dlib.shape_predictor(path)
   except RuntimeError as error:

@@ -30,8 +30,8 @@ def list_photos(folder: str, manifest: str = '', where: Sequence[str] = ()) -> t
   """Lists pictures in the order of their names.
 
   Args:
-    folder: the pictures: `IDENTITY/EXPRESSION*.jpg` where there is no manifest; the expression is the leading letters of the
-      file's name.
+    folder: the pictures: `IDENTITY/EXPRESSION*.jpg` where there is no manifest; the expression is the leading letters
+      of the file's name.
     manifest: CSV file with columns file, identity, expression and, where wanted, split (train or test), pose and light
       (numbers; pairs are formed within one pose and light). Relative to `folder` where it is not found otherwise.
     where: `COLUMN=VALUE` or `COLUMN=PREFIX*`: a row is used if each column that is named has one of its values.
@@ -65,7 +65,7 @@ def _from_tree(folder: str) -> tuple[list[Photo], Skipped]:
       if not photos.is_picture(name):
         skipped[file] = 'not a picture'
       elif root == folder:
-        skipped[file] = "not in a folder that is named after the person"
+        skipped[file] = 'not in a folder that is named after the person'
       elif not letters:
         skipped[file] = 'the name does not begin with the expression'
       else:
@@ -98,8 +98,10 @@ def _from_manifest(path: str, where: Sequence[str]) -> tuple[list[Photo], Skippe
   columns = [column for column in (rows[0] if rows else []) if column]
   missing = [column for column in ('file', 'identity', 'expression') if column not in columns]
   if missing:
-    raise ValueError(f'--manifest={path} lacks the column {missing[0]!r}: file, identity and expression are needed' + (
-        f', it has {", ".join(columns)}' if columns else ', it is empty'))
+    raise ValueError(
+      f'--manifest={path} lacks the column {missing[0]!r}: file, identity and expression are needed'
+      + (f', it has {", ".join(columns)}' if columns else ', it is empty')
+    )
   wanted = _conditions(where, columns)
   found: list[Photo] = []
   skipped: Skipped = {}
@@ -110,8 +112,17 @@ def _from_manifest(path: str, where: Sequence[str]) -> tuple[list[Photo], Skippe
       continue
     file, identity, expression = (row[key].strip() for key in ('file', 'identity', 'expression'))
     split = (row.get('split') or '').strip()
-    reason = ('not a picture' if not photos.is_picture(file) else 'no identity is given' if not identity else
-              'no expression is given' if not expression else 'listed twice' if file in seen else '')
+    reason = (
+      'not a picture'
+      if not photos.is_picture(file)
+      else 'no identity is given'
+      if not identity
+      else 'no expression is given'
+      if not expression
+      else 'listed twice'
+      if file in seen
+      else ''
+    )
     if reason:
       skipped.setdefault(file or f'(row {number})', reason)
       continue
@@ -119,8 +130,10 @@ def _from_manifest(path: str, where: Sequence[str]) -> tuple[list[Photo], Skippe
     if split not in ('', *SPLITS):
       raise ValueError(f'--manifest={path}, row {number}: split={split!r} is not train or test')
     if splits.setdefault(identity, split) != split:
-      raise ValueError(f'--manifest={path}, row {number}: {identity} is in split {splits[identity] or "(none)"} and in split '
-                       f'{split or "(none)"}; people must not be in two')
+      raise ValueError(
+        f'--manifest={path}, row {number}: {identity} is in split {splits[identity] or "(none)"} and in '
+        f'split {split or "(none)"}; people must not be in two'
+      )
     numbers = {}
     for key in ('pose', 'light'):
       text = (row.get(key) or '0').strip()

@@ -1,8 +1,8 @@
 """Photographs -> data set: `python -m input_pipeline.prepare --input=PHOTOS --output=DATA`.
 
-PHOTOS is a folder tree IDENTITY/EXPRESSION*.jpg, or a folder with a manifest (--manifest). The largest face of each picture is
-found, its 68 landmarks are marked, and the face is cut out aligned. DATA is a TensorFlow Datasets folder with skipped.csv,
-statistics.json and contact_sheet.png beside the pictures.
+PHOTOS is a folder tree IDENTITY/EXPRESSION*.jpg, or a folder with a manifest (--manifest). The largest face of each
+picture is found, its 68 landmarks are marked, and the face is cut out aligned. DATA is a TensorFlow Datasets folder
+with skipped.csv, statistics.json and contact_sheet.png beside the pictures.
 """
 
 import collections
@@ -21,64 +21,21 @@ import numpy as np
 from absl import flags
 from PIL import Image, ImageDraw
 
-from input_pipeline import alignment, dataset, landmarks, photos, shards, skin
+from input_pipeline import alignment, dataset, landmarks, photos, shards, skin, workers
+from input_pipeline.faces import Face, Settings, cut_out, find_face
 from input_pipeline.listing import Photo, Skipped, list_photos
+from input_pipeline.splits import choose_split
 from models import commands
 from models.config import DataConfig, check_fields
 
-# A face that would be enlarged more than this has no detail to learn from.
-MAX_ENLARGEMENT = 2.0
 PER_CHUNK = 16
 PER_SHARD = 1000
 SHEET_ROWS = 10
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-  """How the faces are cut out."""
-
-  alignment: str
-  template_scale: float
-  crop_size: int
-  landmark_model: str = ''
-
-
-@dataclasses.dataclass(frozen=True)
-class Face:
-  """What was found in a picture: `points` are [68, 2] landmarks in its pixels; `reason` says why it is not used, else ''."""
-
-  reason: str
-  points: list[list[float]]
-  outside: float = 0.0
-  angle: float = math.nan
-
-
-def find_face(path: str, settings: Settings) -> Face:
-  """Looks for the largest face in a picture. Pure."""
-  try:
-    image = photos.read_photo(path)
-  except (ValueError, FileNotFoundError) as error:
-    return Face(str(error).removeprefix(f'{path}: '), [])
-  points = landmarks.find_landmarks(image, settings.landmark_model)
-  if points is None:
-    return Face('no face found', [])
-  crop, marks, enlargement = cut_out(image, points, settings)
-  if enlargement > MAX_ENLARGEMENT:
-    return Face(f'too small: the face would be enlarged {enlargement:.1f} times', [])
-  outside = float((np.abs(marks) > 1).any(axis=1).mean())
-  return Face('', points.tolist(), outside, skin.typology_angle(crop, marks))
-
-
-def cut_out(image: np.ndarray, points: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray, float]:
-  """The aligned crop [S, S, 3] uint8, its landmarks [68, 2] float32 in [-1, 1], and how much it was enlarged."""
-  matrix = alignment.align(points, settings.alignment, settings.template_scale, settings.crop_size)
-  marks = alignment.normalize(alignment.transform_points(points, matrix), settings.crop_size)
-  return alignment.warp(image, matrix, settings.crop_size), marks.astype(np.float32), alignment.enlargement(matrix)
-
-
 def find_chunk(chunk: int, *, folder: str, files: Sequence[str], output: str, settings: Settings) -> int:
   """Finds the faces of one chunk of pictures and keeps them in a file; returns the number of pictures."""
-  part = files[chunk * PER_CHUNK:(chunk + 1) * PER_CHUNK]
+  part = files[chunk * PER_CHUNK : (chunk + 1) * PER_CHUNK]
   path = os.path.join(output, f'.detected-{chunk:06d}')
   if not os.path.isfile(path):
     faces = [dataclasses.asdict(find_face(os.path.join(folder, file), settings)) for file in part]
@@ -86,72 +43,49 @@ def find_chunk(chunk: int, *, folder: str, files: Sequence[str], output: str, se
   return len(part)
 
 
-def make_examples(split: str, shard: int, *, folder: str, plan: dict[str, list[tuple[Photo, Face, str]]],
-                  identities: Sequence[str], expressions: Sequence[str], settings: Settings) -> Iterator[dict[str, Any]]:
+def make_examples(
+  split: str,
+  shard: int,
+  *,
+  folder: str,
+  plan: dict[str, list[tuple[Photo, Face, str]]],
+  identities: Sequence[str],
+  expressions: Sequence[str],
+  settings: Settings,
+) -> Iterator[dict[str, Any]]:
   """Cuts the faces of one shard out."""
   photos_of_split = plan[split]
   sizes = shards.shard_sizes(len(photos_of_split), PER_SHARD)
   start = sum(sizes[:shard])
-  for photo, face, tone in photos_of_split[start:start + sizes[shard]]:
+  for photo, face, tone in photos_of_split[start : start + sizes[shard]]:
     crop, marks, _ = cut_out(photos.read_photo(os.path.join(folder, photo.file)), np.array(face.points), settings)
     file = io.BytesIO()
     Image.fromarray(crop).save(file, 'PNG')
-    yield {'image': file.getvalue(), 'landmarks': marks, 'identity': identities.index(photo.identity),
-           'expression': expressions.index(photo.expression), 'pose': photo.pose, 'light': photo.light, 'file': photo.file,
-           'skin': tone}
+    yield {
+      'image': file.getvalue(),
+      'landmarks': marks,
+      'identity': identities.index(photo.identity),
+      'expression': expressions.index(photo.expression),
+      'pose': photo.pose,
+      'light': photo.light,
+      'file': photo.file,
+      'skin': tone,
+    }
 
 
-def held_out_people(angles: dict[str, float], count: int) -> list[str]:
-  """Who is held out.
-
-  At least a quarter of them have dark skin, as far as half of all such people suffice: of these every second one is taken,
-  from the darkest on, so that training keeps people like them. The others are the last in the order of their names.
-
-  Args:
-    angles: typology angle of each person; NaN where unknown.
-    count: how many are held out.
-  """
-  dark = sorted((person for person in angles if skin.label(angles[person]) == 'dark'), key=lambda p: (angles[p], p))
-  fair = max(math.ceil(count / 4), round(count * len(dark) / len(angles)))
-  chosen = dark[::2][:min(fair, len(dark) // 2, count)]
-  others = [person for person in sorted(angles) if person not in dark]
-  missing = count - len(chosen)
-  chosen += others[len(others) - missing:] if missing else []
-  spare = [person for person in dark if person not in chosen]
-  return sorted(chosen + spare[:count - len(chosen)])
-
-
-def choose_split(kept: list[tuple[Photo, Face]], angles: dict[str, float], test_identities: str,
-                 test_fraction: float) -> set[str]:
-  """Names of the people in the test split.
-
-  Raises:
-    ValueError: if there are too few people, or the wish cannot be met.
-  """
-  people = sorted(angles)
-  given = {photo.identity for photo, _ in kept if photo.split == 'test'}
-  if any(photo.split for photo, _ in kept):
-    if test_identities:
-      raise ValueError(f'--test_identities={test_identities} contradicts the column split of the manifest: give one of them')
-    chosen = given
-  elif test_identities and not test_identities.isdigit():
-    chosen = set(test_identities.split(','))
-    unknown = sorted(chosen - set(people))
-    if unknown:
-      raise ValueError(f'--test_identities={test_identities}: there is no usable picture of {unknown[0]}')
-  else:
-    count = int(test_identities) if test_identities else max(1, round(len(people) * test_fraction))
-    chosen = set(held_out_people(angles, min(count, len(people))))
-  if len(people) < 2:
-    raise ValueError(f'all usable pictures show one person ({people[0]}): nobody can be held out, at least 2 people are needed')
-  if not chosen or len(chosen) == len(people):
-    raise ValueError(f'{len(chosen)} of {len(people)} people would be held out for tests: at least one must be, and one must not')
-  return chosen
-
-
-def prepare(folder: str, output: str, settings: Settings, *, manifest: str = '', where: Sequence[str] = (),
-            test_identities: str = '', test_fraction: float = 0.1, overwrite: bool = False, runner: str = '',
-            processes: int = 0) -> dict[str, Any]:
+def prepare(
+  folder: str,
+  output: str,
+  settings: Settings,
+  *,
+  manifest: str = '',
+  where: Sequence[str] = (),
+  test_identities: str = '',
+  test_fraction: float = 0.1,
+  overwrite: bool = False,
+  runner: str = '',
+  processes: int = 0,
+) -> dict[str, Any]:
   """Makes a data set of photographs; see the module's text. Continues where it was stopped.
 
   Args:
@@ -174,17 +108,22 @@ def prepare(folder: str, output: str, settings: Settings, *, manifest: str = '',
     OSError: if files are missing or in the way.
   """
   model = landmarks.check_model(settings.landmark_model)
-  shards.check_runner(runner)
+  workers.check_runner(runner)
   listed, skipped = list_photos(folder, manifest, where)
   if not listed:
     raise ValueError(f'--input={folder}: no picture was found' + nothing_listed(manifest, where, skipped))
   stats = [_stamp(os.path.join(folder, photo.file)) for photo in listed]
   fingerprint = {
-      'kind': 'photographs', 'pictures': len(listed), 'alignment': settings.alignment,
-      'template_scale': settings.template_scale, 'crop_size': settings.crop_size,
-      'landmark_model': f'{os.path.basename(model)}, {os.path.getsize(model)} bytes', 'test_identities': test_identities,
-      'test_fraction': test_fraction,
-      'files': shards.digest([[dataclasses.astuple(photo), stat] for photo, stat in zip(listed, stats, strict=True)])}
+    'kind': 'photographs',
+    'pictures': len(listed),
+    'alignment': settings.alignment,
+    'template_scale': settings.template_scale,
+    'crop_size': settings.crop_size,
+    'landmark_model': f'{os.path.basename(model)}, {os.path.getsize(model)} bytes',
+    'test_identities': test_identities,
+    'test_fraction': test_fraction,
+    'files': shards.digest([[dataclasses.astuple(photo), stat] for photo, stat in zip(listed, stats, strict=True)]),
+  }
   existed = os.path.isdir(output)
   with shards.exclusive(output):
     state = shards.claim(output, fingerprint, overwrite)
@@ -199,10 +138,10 @@ def prepare(folder: str, output: str, settings: Settings, *, manifest: str = '',
     # Starting a worker takes as long as some hundred pictures.
     cores = len(os.sched_getaffinity(0))
     finders, cutters = (processes or min(cores, 1 + len(files) // 200)), min(processes or cores, 1 + len(files) // 500)
-    job = functools.partial(find_chunk, folder=os.path.abspath(folder), files=files, output=os.path.abspath(output),
-                            settings=settings)
-    shards.map_units(job, chunks, len(files), runner=runner, processes=finders,
-                     label='finding faces')
+    job = functools.partial(
+      find_chunk, folder=os.path.abspath(folder), files=files, output=os.path.abspath(output), settings=settings
+    )
+    workers.map_units(job, chunks, len(files), runner=runner, processes=finders, label='finding faces')
     faces = []
     for chunk in chunks:
       with open(os.path.join(output, f'.detected-{chunk:06d}')) as file:
@@ -221,22 +160,41 @@ def prepare(folder: str, output: str, settings: Settings, *, manifest: str = '',
       # A set that cannot be is not left behind half-made.
       shards.discard(output, folder_too=not existed)
       raise
-  plan = {split: [(photo, face, skin.label(angles[photo.identity])) for photo, face in kept
-                  if (photo.identity in test) == (split == 'test')] for split in ('train', 'test')}
+  plan = {
+    split: [
+      (photo, face, skin.label(angles[photo.identity]))
+      for photo, face in kept
+      if (photo.identity in test) == (split == 'test')
+    ]
+    for split in ('train', 'test')
+  }
   expressions = sorted({photo.expression for photo, _ in kept}, key=lambda name: (name != 'neutral', name))
   identities = sorted(angles)
-  examples = functools.partial(make_examples, folder=os.path.abspath(folder), plan=plan, identities=identities,
-                               expressions=expressions, settings=settings)
+  examples = functools.partial(
+    make_examples,
+    folder=os.path.abspath(folder),
+    plan=plan,
+    identities=identities,
+    expressions=expressions,
+    settings=settings,
+  )
   statistics = summarize(plan, angles, skipped, expressions)
   os.makedirs(output, exist_ok=True)
   write_skipped(os.path.join(output, 'skipped.csv'), skipped)
   shards.write_atomically(os.path.join(output, 'statistics.json'), json.dumps(statistics, indent=1))
   write_sheet(os.path.join(output, 'contact_sheet.png'), folder, kept, settings)
   shards.write_dataset(
-      output, dataset.NAME, dataset.face_features(identities, expressions, settings.crop_size),
-      {split: shards.shard_sizes(len(rows), PER_SHARD) for split, rows in plan.items()}, examples, fingerprint,
-      description=f'Aligned faces of {len(identities)} people, prepared from photographs.', runner=runner,
-      processes=cutters, label='cutting faces out')
+    output,
+    dataset.NAME,
+    dataset.face_features(identities, expressions, settings.crop_size),
+    {split: shards.shard_sizes(len(rows), PER_SHARD) for split, rows in plan.items()},
+    examples,
+    fingerprint,
+    description=f'Aligned faces of {len(identities)} people, prepared from photographs.',
+    runner=runner,
+    processes=cutters,
+    label='cutting faces out',
+  )
   for chunk in chunks:
     os.unlink(os.path.join(output, f'.detected-{chunk:06d}'))
   return statistics
@@ -266,30 +224,40 @@ def nothing_kept(folder: str, listed: Sequence[Photo], skipped: Skipped) -> str:
   reasons = collections.Counter(skipped[photo.file].split(':')[0] for photo in listed)
   reason, count = reasons.most_common(1)[0]
   example = next(photo.file for photo in listed if skipped[photo.file].startswith(reason))
-  hints = {'no face found': 'are the faces upright, frontal and at least 80 pixels wide?',
-           'too small': 'smaller --crop_size, or larger pictures',
-           'there is no such file': 'are the names in the manifest relative to --input?'}
-  return (f'--input={folder}: none of {len(listed)} pictures can be used; {count} times: {reason} (for example {example})'
-          + (f'; {hints[reason]}' if reason in hints else ''))
+  hints = {
+    'no face found': 'are the faces upright, frontal and at least 80 pixels wide?',
+    'too small': 'smaller --crop_size, or larger pictures',
+    'there is no such file': 'are the names in the manifest relative to --input?',
+  }
+  return (
+    f'--input={folder}: none of {len(listed)} pictures can be used; {count} times: {reason} (for example '
+    f'{example})' + (f'; {hints[reason]}' if reason in hints else '')
+  )
 
 
-def summarize(plan: dict[str, list[tuple[Photo, Face, str]]], angles: dict[str, float], skipped: Skipped,
-              expressions: Sequence[str]) -> dict[str, Any]:
+def summarize(
+  plan: dict[str, list[tuple[Photo, Face, str]]], angles: dict[str, float], skipped: Skipped, expressions: Sequence[str]
+) -> dict[str, Any]:
   """What statistics.json says."""
   rows = [row for part in plan.values() for row in part]
-  tones = {split: collections.Counter(skin.label(angles[p]) or 'unknown' for p in {row[0].identity for row in part})
-           for split, part in plan.items()}
+  tones = {
+    split: collections.Counter(skin.label(angles[p]) or 'unknown' for p in {row[0].identity for row in part})
+    for split, part in plan.items()
+  }
   return {
-      'pictures': len(rows),
-      'skipped': dict(collections.Counter(reason.split(':')[0] for reason in skipped.values())),
-      'landmarks_outside': float(np.mean([face.outside for _, face, _ in rows])),
-      'splits': {split: {
-          'pictures': len(part),
-          'people': sorted({photo.identity for photo, _, _ in part}),
-          'skin': dict(tones[split]),
-          'expressions': {name: sum(photo.expression == name for photo, _, _ in part) for name in expressions},
-      } for split, part in plan.items()},
-      'typology_angle': {person: None if math.isnan(angle) else round(angle, 1) for person, angle in angles.items()},
+    'pictures': len(rows),
+    'skipped': dict(collections.Counter(reason.split(':')[0] for reason in skipped.values())),
+    'landmarks_outside': float(np.mean([face.outside for _, face, _ in rows])),
+    'splits': {
+      split: {
+        'pictures': len(part),
+        'people': sorted({photo.identity for photo, _, _ in part}),
+        'skin': dict(tones[split]),
+        'expressions': {name: sum(photo.expression == name for photo, _, _ in part) for name in expressions},
+      }
+      for split, part in plan.items()
+    },
+    'typology_angle': {person: None if math.isnan(angle) else round(angle, 1) for person, angle in angles.items()},
   }
 
 
@@ -316,7 +284,7 @@ def write_sheet(path: str, folder: str, kept: Sequence[tuple[Photo, Face]], sett
     for x, y in alignment.denormalize(marks, size):
       inside = 0 <= x < size and 0 <= y < size
       draw.rectangle((left + x - 0.5, top + y - 0.5, left + x + 0.5, top + y + 0.5), fill='lime' if inside else 'red')
-    draw.text((left + 1, top + size), f'{photo.identity} {photo.expression}'[:size // 6], fill='black')
+    draw.text((left + 1, top + size), f'{photo.identity} {photo.expression}'[: size // 6], fill='black')
   file = io.BytesIO()
   sheet.save(file, 'PNG')
   shards.write_atomically(path, file.getvalue())
@@ -325,12 +293,16 @@ def write_sheet(path: str, folder: str, kept: Sequence[tuple[Photo, Face]], sett
 def report(statistics: dict[str, Any], output: str) -> None:
   """Prints what was made, and warns of what training would suffer from."""
   skipped = statistics['skipped']
-  print(f'{output}: {statistics["pictures"]:,} pictures kept, {sum(skipped.values()):,} skipped' + (
-      f' ({", ".join(f"{count} {reason}" for reason, count in skipped.items())}; see skipped.csv)' if skipped else ''))
+  print(
+    f'{output}: {statistics["pictures"]:,} pictures kept, {sum(skipped.values()):,} skipped'
+    + (f' ({", ".join(f"{count} {reason}" for reason, count in skipped.items())}; see skipped.csv)' if skipped else '')
+  )
   for split, part in statistics['splits'].items():
-    print(f'{split}: {part["pictures"]:,} pictures of {len(part["people"]):,} people '
-          f'(skin {", ".join(f"{count} {tone}" for tone, count in part["skin"].items())}); '
-          f'{", ".join(f"{count} {name}" for name, count in part["expressions"].items())}')
+    print(
+      f'{split}: {part["pictures"]:,} pictures of {len(part["people"]):,} people '
+      f'(skin {", ".join(f"{count} {tone}" for tone, count in part["skin"].items())}); '
+      f'{", ".join(f"{count} {name}" for name, count in part["expressions"].items())}'
+    )
     for name, count in part['expressions'].items():
       if not count:
         print(f'warning: no picture of expression {name!r} in split {split!r}: training will refuse this data set')
@@ -345,17 +317,27 @@ def main(argv: Sequence[str]) -> None:
   """The command."""
   defaults = {field.name: field.default for field in dataclasses.fields(DataConfig)}
   values = flags.FlagValues()
-  flags.DEFINE_string('input', None, 'Folder of photographs: IDENTITY/EXPRESSION*.jpg, or any with --manifest.', flag_values=values)
+  flags.DEFINE_string(
+    'input', None, 'Folder of photographs: IDENTITY/EXPRESSION*.jpg, or any with --manifest.', flag_values=values
+  )
   flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_values=values)
-  flags.DEFINE_string('manifest', '', 'CSV with columns file, identity, expression and optionally split, pose, light.',
-                      flag_values=values)
-  flags.DEFINE_multi_string('where', [], 'Use only rows with COLUMN=VALUE or COLUMN=PREFIX* (repeatable).', flag_values=values)
+  flags.DEFINE_string(
+    'manifest', '', 'CSV with columns file, identity, expression and optionally split, pose, light.', flag_values=values
+  )
+  flags.DEFINE_multi_string(
+    'where', [], 'Use only rows with COLUMN=VALUE or COLUMN=PREFIX* (repeatable).', flag_values=values
+  )
   flags.DEFINE_string('alignment', defaults['alignment'], 'paper or similarity.', flag_values=values)
-  flags.DEFINE_float('template_scale', defaults['template_scale'], 'Size of the alignment template about the centre.',
-                     flag_values=values)
+  flags.DEFINE_float(
+    'template_scale', defaults['template_scale'], 'Size of the alignment template about the centre.', flag_values=values
+  )
   flags.DEFINE_integer('crop_size', 128, 'Width and height of the stored crops.', 16, 1024, flag_values=values)
-  flags.DEFINE_string('landmark_model', '', "dlib's file of 68 points; empty means the installed one.", flag_values=values)
-  flags.DEFINE_string('test_identities', '', 'How many people to hold out, or their names with commas.', flag_values=values)
+  flags.DEFINE_string(
+    'landmark_model', '', "dlib's file of 68 points; empty means the installed one.", flag_values=values
+  )
+  flags.DEFINE_string(
+    'test_identities', '', 'How many people to hold out, or their names with commas.', flag_values=values
+  )
   flags.DEFINE_float('test_fraction', 0.1, 'Share of the people to hold out.', 0.0, 1.0, flag_values=values)
   flags.DEFINE_string('runner', '', 'Apache Beam runner; empty uses processes on this machine.', flag_values=values)
   flags.DEFINE_integer('processes', 0, 'Number of processes; 0 means one per core.', 0, 1024, flag_values=values)
@@ -366,13 +348,23 @@ def main(argv: Sequence[str]) -> None:
       raise ValueError(f'--{name} is missing')
   check_fields(DataConfig(alignment=values.alignment, template_scale=values.template_scale))
   settings = Settings(values.alignment, values.template_scale, values.crop_size, values.landmark_model)
-  statistics = prepare(values.input, values.output, settings, manifest=values.manifest, where=values.where,
-                       test_identities=values.test_identities, test_fraction=values.test_fraction, overwrite=values.overwrite,
-                       runner=values.runner, processes=values.processes)
+  statistics = prepare(
+    values.input,
+    values.output,
+    settings,
+    manifest=values.manifest,
+    where=values.where,
+    test_identities=values.test_identities,
+    test_fraction=values.test_fraction,
+    overwrite=values.overwrite,
+    runner=values.runner,
+    processes=values.processes,
+  )
   report(statistics, values.output)
 
 
 if __name__ == '__main__':
   # Worker processes find functions by the module's name, which is `__main__` here.
   from input_pipeline import prepare as module
+
   sys.exit(commands.run(module.main))

@@ -1,32 +1,38 @@
 """Large data jobs: a pure function per shard, mapped over processes or over Beam, that continues where it was stopped.
 
 A data set is a folder of ArrayRecord shards under TensorFlow Datasets' names with its metadata, so that
-`tfds.builder_from_directory` reads it, and `fingerprint.json`: what it was made from. The same fingerprint is reused, another one
-is refused. A shard appears under its name only when it is whole; `complete` stands in the fingerprint file only when all do.
+`tfds.builder_from_directory` reads it, and `fingerprint.json`: what it was made from. The same fingerprint is reused,
+another one is refused. A shard appears under its name only when it is whole; `complete` stands in the fingerprint file
+only when all do.
 """
 
 import contextlib
 import fcntl
 import functools
 import hashlib
-import importlib.util
 import json
 import os
 import pathlib
-import pickle
-import queue
-import signal
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from input_pipeline import workers
 
 FINGERPRINT = 'fingerprint.json'
 # Everything that a job may leave in its folder; `overwrite` removes these and nothing else.
-OWN_FILES = ('*.array_record-*-of-*', '.*.temporary-*', 'features.json', 'dataset_info.json', '*.labels.txt', 'skipped.csv',
-             'contact_sheet.png', 'statistics.json', '.detected-*', FINGERPRINT)
+OWN_FILES = (
+  '*.array_record-*-of-*',
+  '.*.temporary-*',
+  'features.json',
+  'dataset_info.json',
+  '*.labels.txt',
+  'skipped.csv',
+  'contact_sheet.png',
+  'statistics.json',
+  '.detected-*',
+  FINGERPRINT,
+)
 
 
 def import_tfds() -> Any:
@@ -36,9 +42,12 @@ def import_tfds() -> Any:
     ImportError: if it is broken. With a wrong protobuf its import prints a traceback and goes on as if all were fine.
   """
   import tensorflow_datasets as tfds
+
   if not hasattr(tfds, 'core'):
-    raise ImportError('tensorflow_datasets is broken (tensorflow_datasets.core is missing): install this project with its '
-                      'constraints file, which pins protobuf and tensorflow-metadata')
+    raise ImportError(
+      'tensorflow_datasets is broken (tensorflow_datasets.core is missing): install this project with '
+      'its constraints file, which pins protobuf and tensorflow-metadata'
+    )
   return tfds
 
 
@@ -89,16 +98,22 @@ def claim(output: str, fingerprint: dict[str, Any], overwrite: bool = False) -> 
   found = read_fingerprint(output)
   foreign = [f for f in sorted(os.listdir(output)) if f != '.lock'] if os.path.isdir(output) else []
   if found is None and foreign:
-    raise FileExistsError(f'--output={output} holds other files ({foreign[0]}, ...) and no data set of ours: '
-                          'choose an empty folder')
+    raise FileExistsError(
+      f'--output={output} holds other files ({foreign[0]}, ...) and no data set of ours: choose an empty folder'
+    )
   if found is not None and not overwrite:
     old = found['made_from']
     if old == wanted:
       return 'complete' if found['complete'] else 'continued'
-    different = [f'{key}={old.get(key)!r} there, {wanted.get(key)!r} now'
-                 for key in sorted(set(old) | set(wanted)) if old.get(key) != wanted.get(key)]
-    raise FileExistsError(f'{output} holds a data set that was made otherwise ({"; ".join(different)}): '
-                          'choose another --output, or pass --overwrite to replace it')
+    different = [
+      f'{key}={old.get(key)!r} there, {wanted.get(key)!r} now'
+      for key in sorted(set(old) | set(wanted))
+      if old.get(key) != wanted.get(key)
+    ]
+    raise FileExistsError(
+      f'{output} holds a data set that was made otherwise ({"; ".join(different)}): '
+      'choose another --output, or pass --overwrite to replace it'
+    )
   if found is not None:
     discard(output)
   os.makedirs(output, exist_ok=True)
@@ -126,6 +141,7 @@ def write_atomically(path: str, content: str | bytes) -> None:
 def is_whole(path: str, count: int) -> bool:
   """Whether a shard exists, opens and has `count` records. A truncated file has lost its footer and does not open."""
   from array_record.python import array_record_module
+
   if not os.path.isfile(path):
     return False
   try:
@@ -135,13 +151,21 @@ def is_whole(path: str, count: int) -> bool:
     return False
 
 
-def write_shard(unit: tuple[str, int], *, output: str, name: str, features: Any, splits: dict[str, list[int]],
-                make_examples: Callable[[str, int], Iterable[dict[str, Any]]]) -> int:
+def write_shard(
+  unit: tuple[str, int],
+  *,
+  output: str,
+  name: str,
+  features: Any,
+  splits: dict[str, list[int]],
+  make_examples: Callable[[str, int], Iterable[dict[str, Any]]],
+) -> int:
   """Writes one shard, unless it is there and whole. Returns its number of examples.
 
   The features travel to the workers as they are; `make_examples(split, shard)` is a pure, picklable function.
   """
   from array_record.python import array_record_module
+
   split, shard = unit
   path = os.path.join(output, shard_name(name, split, shard, len(splits[split])))
   count = splits[split][shard]
@@ -162,10 +186,21 @@ def write_shard(unit: tuple[str, int], *, output: str, name: str, features: Any,
   return count
 
 
-def write_dataset(output: str, name: str, features: dict[str, Any], splits: dict[str, list[int]],
-                  make_examples: Callable[[str, int], Iterable[dict[str, Any]]], fingerprint: dict[str, Any], *,
-                  description: str = '', license: str = '', overwrite: bool = False, runner: str = '', processes: int = 0,
-                  label: str = 'writing') -> str:
+def write_dataset(
+  output: str,
+  name: str,
+  features: dict[str, Any],
+  splits: dict[str, list[int]],
+  make_examples: Callable[[str, int], Iterable[dict[str, Any]]],
+  fingerprint: dict[str, Any],
+  *,
+  description: str = '',
+  license: str = '',
+  overwrite: bool = False,
+  runner: str = '',
+  processes: int = 0,
+  label: str = 'writing',
+) -> str:
   """Writes a data set that TFDS reads, or continues it, or finds it complete.
 
   Args:
@@ -199,160 +234,31 @@ def write_dataset(output: str, name: str, features: dict[str, Any], splits: dict
       return state
     for file in pathlib.Path(output).glob('.*.array_record-*.temporary-*'):
       file.unlink()  # left by a process that was killed: this one holds the lock
-    job = functools.partial(write_shard, output=output, name=name, features=features, splits=splits,
-                            make_examples=make_examples)
+    job = functools.partial(
+      write_shard, output=output, name=name, features=features, splits=splits, make_examples=make_examples
+    )
     units = [(split, shard) for split, sizes in splits.items() for shard in range(len(sizes))]
-    map_units(job, units, sum(map(sum, splits.values())), runner=runner, processes=processes, label=label)
+    workers.map_units(job, units, sum(map(sum, splits.values())), runner=runner, processes=processes, label=label)
     template = tfds.core.ShardedFileTemplate(data_dir=output, dataset_name=name, filetype_suffix='array_record')
     infos = []
     for split, sizes in splits.items():
-      size = sum(os.path.getsize(os.path.join(output, shard_name(name, split, i, len(sizes)))) for i in range(len(sizes)))
-      infos.append(tfds.core.SplitInfo(name=split, shard_lengths=sizes, num_bytes=size,
-                                       filename_template=template.replace(split=split)))
-    tfds.folder_dataset.write_metadata(data_dir=output, features=features, split_infos=infos, version='1.0.0',
-                                       check_data=False, description=description, license=license or None)
+      size = sum(
+        os.path.getsize(os.path.join(output, shard_name(name, split, i, len(sizes)))) for i in range(len(sizes))
+      )
+      infos.append(
+        tfds.core.SplitInfo(
+          name=split, shard_lengths=sizes, num_bytes=size, filename_template=template.replace(split=split)
+        )
+      )
+    tfds.folder_dataset.write_metadata(
+      data_dir=output,
+      features=features,
+      split_infos=infos,
+      version='1.0.0',
+      check_data=False,
+      description=description,
+      license=license or None,
+    )
     content = {'complete': True, 'made_from': json.loads(json.dumps(fingerprint))}
     write_atomically(os.path.join(output, FINGERPRINT), json.dumps(content, indent=1))
   return state
-
-
-def map_units(function: Callable[[Any], int], units: Sequence[Any], total: int, *, runner: str = '', processes: int = 0,
-              label: str = 'working') -> None:
-  """Calls `function` on each unit of work; it returns how many pictures it finished, of `total`.
-
-  Args:
-    function: pure and picklable, from an importable module; running it again on a finished unit must be cheap.
-    units: picklable arguments.
-    total: sum of what the calls will return, for the progress line.
-    runner: name of an Apache Beam runner, for example DirectRunner, DataflowRunner or FlinkRunner.
-    processes: 0 means one per core, 1 means this one.
-    label: what the progress line says is going on.
-
-  Raises:
-    ValueError: if `runner` is given and Beam is not installed.
-    RuntimeError: if a worker died.
-  """
-  if runner:
-    _map_on_beam(function, units, runner)
-    return
-  progress = Progress(label, total)
-  count = min(processes or len(os.sched_getaffinity(0)), len(units))
-  if count <= 1:
-    for unit in units:
-      progress.add(function(unit))
-  else:
-    _map_on_processes(function, units, count, progress)
-  progress.close()
-
-
-class Progress:
-  """A line on the error stream: how far, how fast, how much longer."""
-
-  def __init__(self, label: str, total: int):
-    self.label, self.total, self.done = label, total, 0
-    self.start = self.shown = time.monotonic()
-    self.terminal = sys.stderr.isatty()
-
-  def add(self, count: int) -> None:
-    self.done += count
-    now = time.monotonic()
-    if now - self.shown >= (0.5 if self.terminal else 10):
-      self.shown = now
-      rate = self.done / max(now - self.start, 1e-9)
-      left = int((self.total - self.done) / max(rate, 1e-9))
-      line = (f'{self.label}: {self.done:,} of {self.total:,} pictures ({100 * self.done // max(self.total, 1)} %), '
-              f'{rate:.0f}/s, {left // 60} min {left % 60:02d} s left')
-      print(f'\r{line}\033[K' if self.terminal else line, end='' if self.terminal else '\n', file=sys.stderr, flush=True)
-
-  def close(self) -> None:
-    seconds = time.monotonic() - self.start
-    if self.terminal:
-      print('\r\033[K', end='', file=sys.stderr)
-    print(f'{self.label}: {self.done:,} pictures in {seconds:.0f} s', file=sys.stderr, flush=True)
-
-
-def _map_on_processes(function: Callable[[Any], int], units: Sequence[Any], count: int, progress: Progress) -> None:
-  """A pool of fresh Python processes (TensorFlow must not be forked), one thread here feeding each.
-
-  Not `multiprocessing`: its spawned children import the caller's main module again, so a user's script without a main guard
-  would start itself in an endless chain.
-  """
-  environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(p or os.getcwd() for p in sys.path), 'OMP_NUM_THREADS': '1',
-                 'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1', 'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': '-1'}
-  command = [sys.executable, '-W', 'ignore', '-c', 'from input_pipeline import shards; shards.serve()']
-  waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
-  for unit in units:
-    waiting.put(unit)
-  results: queue.SimpleQueue[int | Exception] = queue.SimpleQueue()
-  workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-             for _ in range(count)]
-
-  def feed(worker: subprocess.Popen) -> None:
-    assert worker.stdin and worker.stdout
-    unit = None
-    try:
-      pickle.dump(function, worker.stdin)
-      while True:
-        unit = waiting.get_nowait()
-        pickle.dump(unit, worker.stdin)
-        worker.stdin.flush()
-        results.put(pickle.load(worker.stdout))
-    except queue.Empty:
-      worker.stdin.close()
-    except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-      results.put(RuntimeError(f'a worker process died (exit code {worker.wait()}) on {unit}: not enough memory? '
-                               'The same command continues; --processes=1 uses less'))
-
-  threads = [threading.Thread(target=feed, args=(worker,), daemon=True) for worker in workers]
-  try:
-    for thread in threads:
-      thread.start()
-    for _ in units:
-      result = results.get()
-      if isinstance(result, Exception):
-        raise result
-      progress.add(result)
-    for thread in threads:
-      thread.join()
-  finally:
-    for worker in workers:
-      worker.kill()
-      worker.wait()
-      assert worker.stdin and worker.stdout
-      with contextlib.suppress(BrokenPipeError):
-        worker.stdin.close()
-      worker.stdout.close()
-
-
-def serve() -> None:
-  """A worker process: reads a pickled function and then units from standard input, answers with results."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and the end of its pipe ends this one
-  answers = os.fdopen(os.dup(1), 'wb')
-  os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-  function = pickle.load(sys.stdin.buffer)
-  while True:
-    try:
-      unit = pickle.load(sys.stdin.buffer)
-    except EOFError:
-      return
-    try:
-      result: int | Exception = function(unit)
-    except Exception as error:  # handed to the parent, which raises it
-      result = error
-    pickle.dump(result, answers)
-    answers.flush()
-
-
-def check_runner(runner: str) -> None:
-  """Raises ValueError if `runner` names a Beam runner and Beam is not installed."""
-  if runner and importlib.util.find_spec('apache_beam') is None:
-    raise ValueError(f"--runner={runner} needs Apache Beam: pip install -e '.[beam]'")
-
-
-def _map_on_beam(function: Callable[[Any], int], units: Sequence[Any], runner: str) -> None:
-  check_runner(runner)
-  import apache_beam as beam
-  from apache_beam.options.pipeline_options import PipelineOptions
-  local = {'direct_running_mode': 'multi_processing', 'direct_num_workers': 0} if runner == 'DirectRunner' else {}
-  with beam.Pipeline(runner=runner, options=PipelineOptions.from_dictionary(local)) as pipeline:
-    _ = pipeline | beam.Create(list(units)) | beam.Reshuffle() | beam.Map(function)

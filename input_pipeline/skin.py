@@ -7,12 +7,14 @@ import numpy as np
 from input_pipeline import alignment
 
 # The individual typology angle below which skin counts as dark: `tan 2`, brown and dark of Kinyanjui et al. (2020),
-# "Fairness of classifiers across skin tones in dermatology". It is measured on the picture, so light and camera enter it.
+# "Fairness of classifiers across skin tones in dermatology". It is measured on the picture, so light and camera enter
+# it.
 DARK_BELOW = 19.0
 
 
 def typology_angle(crop: np.ndarray, landmarks: np.ndarray) -> float:
-  """The individual typology angle (ITA) of the cheeks: arctan((L* - 50) / b*) in degrees, about 70 (light) to -70 (dark).
+  """The individual typology angle (ITA) of the cheeks: arctan((L* - 50) / b*) in degrees, about 70 (light) to -70
+  (dark).
 
   Args:
     crop: [S, S, 3] uint8, sRGB.
@@ -27,7 +29,7 @@ def typology_angle(crop: np.ndarray, landmarks: np.ndarray) -> float:
   patches = []
   for nose, jaw in ((31, 2), (35, 14)):  # half-way between the nose's wing and the edge of the face
     x, y = np.round((points[nose] + points[jaw]) / 2).astype(int).clip(radius, size - 1 - radius)
-    patches.append(crop[y - radius:y + radius + 1, x - radius:x + radius + 1].reshape(-1, 3))
+    patches.append(crop[y - radius : y + radius + 1, x - radius : x + radius + 1].reshape(-1, 3))
   pixels = np.concatenate(patches)
   if np.ptp(pixels.astype(int), axis=1).max() <= 2:
     return math.nan
@@ -43,8 +45,9 @@ def label(angle: float) -> str:
 def to_lab(rgb: np.ndarray) -> np.ndarray:
   """sRGB in [0, 1] -> CIELAB (D65); [..., 3] both."""
   linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-  matrix = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
-                     [0.0193339, 0.1191920, 0.9503041]])
+  matrix = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+  )
   x, y, z = np.moveaxis(linear @ matrix.T / [0.95047, 1.0, 1.08883], -1, 0)
   x, y, z = (np.where(t > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116) for t in (x, y, z))
   return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

@@ -1,8 +1,8 @@
 """The default data set: rendered people, arranged like Multi-PIE.
 
-Each person is shown in some of the (pose, light) combinations and in each with all six expressions, so that pairs differ in the
-expression alone. Labels, landmarks, masks and parameters are exact. Every picture is a function of the world's seed and its
-place in the world. Pictures go through the same alignment as photographs.
+Each person is shown in some of the (pose, light) combinations and in each with all six expressions, so that pairs
+differ in the expression alone. Labels, landmarks, masks and parameters are exact. Every picture is a function of the
+world's seed and its place in the world. Pictures go through the same alignment as photographs.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ EXPRESSIONS = tuple(WEIGHTS)
 # Cameras 051, 140 and 050 of Multi-PIE.
 TURNS = tuple(math.radians(degrees) for degrees in (0, -15, 15))
 COMBINATIONS = len(TURNS) * len(LIGHTS)
-# Standard deviations of nodding, turning and tilting in radians: of a person's head in one pose and light, and of each of
-# the pictures taken there.
+# Standard deviations of nodding, turning and tilting in radians: of a person's head in one pose and light, and of each
+# of the pictures taken there.
 SESSION_MOTION = tuple(math.radians(degrees) for degrees in (2.0, 1.5, 1.5))
 PICTURE_MOTION = math.radians(0.6)
 PEOPLE_PER_SHARD = 5
@@ -52,14 +52,23 @@ def settings(config: Any) -> dict[str, Any]:
   """
   sources = sorted(pathlib.Path(face3d.__file__).parent.glob('*.py'))
   sources += [pathlib.Path(__file__), pathlib.Path(alignment.__file__)]
-  model = pathlib.Path(config.face_model) if config.face_model else pathlib.Path(face3d.__file__).parent / 'face_model.npz'
+  model = (
+    pathlib.Path(config.face_model) if config.face_model else pathlib.Path(face3d.__file__).parent / 'face_model.npz'
+  )
   if not model.exists():
     raise FileNotFoundError(f'--face_model={config.face_model}: there is no such file')
   files = sorted(model.glob('*.obj*')) if model.is_dir() else [model]
   return {
-      'kind': 'synthetic', 'identities': config.identities, 'images_per_identity': config.images_per_identity,
-      'world_seed': config.world_seed, 'alignment': config.alignment, 'template_scale': config.template_scale,
-      'crop_size': max(128, getattr(config, 'image_size', 128)), 'face_model': _hash(files), 'renderer': _hash(sources)}
+    'kind': 'synthetic',
+    'identities': config.identities,
+    'images_per_identity': config.images_per_identity,
+    'world_seed': config.world_seed,
+    'alignment': config.alignment,
+    'template_scale': config.template_scale,
+    'crop_size': max(128, getattr(config, 'image_size', 128)),
+    'face_model': _hash(files),
+    'renderer': _hash(sources),
+  }
 
 
 def _hash(files: list[pathlib.Path]) -> str:
@@ -90,9 +99,11 @@ def describe(config: Any) -> list[str]:
   """Lines about the data set for people."""
   count = config.identities * config.images_per_identity
   state = 'is in' if is_rendered(config) else 'will be rendered into'
-  return [f'synthetic data set: {config.identities:,} people ({len(people_of_splits(config.identities)["test"]):,} held out) x '
-          f'{config.images_per_identity} pictures = {count:,}, expressions {", ".join(EXPRESSIONS)}',
-          f'it {state} {dataset_path(config)}']
+  return [
+    f'synthetic data set: {config.identities:,} people ({len(people_of_splits(config.identities)["test"]):,} '
+    f'held out) x {config.images_per_identity} pictures = {count:,}, expressions {", ".join(EXPRESSIONS)}',
+    f'it {state} {dataset_path(config)}',
+  ]
 
 
 def synthetic_dataset(config: Any, processes: int = 0) -> str:
@@ -113,29 +124,49 @@ def synthetic_dataset(config: Any, processes: int = 0) -> str:
     return path
   most = COMBINATIONS * len(EXPRESSIONS)
   if config.images_per_identity > most:
-    raise ConfigError(f'images_per_identity={config.images_per_identity} is more than the {most} combinations of '
-                      f'{len(TURNS)} poses, {len(LIGHTS)} lights and {len(EXPRESSIONS)} expressions', ('images_per_identity',))
+    raise ConfigError(
+      f'images_per_identity={config.images_per_identity} is more than the {most} combinations of '
+      f'{len(TURNS)} poses, {len(LIGHTS)} lights and {len(EXPRESSIONS)} expressions',
+      ('images_per_identity',),
+    )
   model = load_face_model(config.face_model)
   if 'paint' not in model.extras:
-    raise ConfigError(f'face_model={config.face_model!r} has no painted skin, eyes and hair: the synthetic data set can be '
-                      'rendered with the default model, or one built like it', ('face_model',))
+    raise ConfigError(
+      f'face_model={config.face_model!r} has no painted skin, eyes and hair: the synthetic data set '
+      'can be rendered with the default model, or one built like it',
+      ('face_model',),
+    )
   fingerprint = settings(config)
   people = people_of_splits(config.identities)
   splits = {split: [len(part) * config.images_per_identity for part in _parts(rows)] for split, rows in people.items()}
-  print(f'rendering {config.identities * config.images_per_identity:,} pictures into {path} (once; later runs reuse them)',
-        file=sys.stderr, flush=True)
+  print(
+    f'rendering {config.identities * config.images_per_identity:,} pictures into {path} (once; later runs reuse them)',
+    file=sys.stderr,
+    flush=True,
+  )
   width = sum(parameter_layout(model).values())
-  features = dataset.face_features([f'person_{i:04d}' for i in range(config.identities)], EXPRESSIONS,
-                                   fingerprint['crop_size'], width)
+  features = dataset.face_features(
+    [f'person_{i:04d}' for i in range(config.identities)], EXPRESSIONS, fingerprint['crop_size'], width
+  )
   make = functools.partial(make_examples, world=World(fingerprint, config.face_model))
-  shards.write_dataset(path, dataset.NAME, features, splits, make, fingerprint, processes=processes, label='rendering',
-                       description='Rendered people with exact labels, landmarks, masks and parameters. The parameters of a '
-                       f'picture are, in order: {parameter_layout(model)}.', license='CC0-1.0')
+  shards.write_dataset(
+    path,
+    dataset.NAME,
+    features,
+    splits,
+    make,
+    fingerprint,
+    processes=processes,
+    label='rendering',
+    description='Rendered people with exact labels, landmarks, masks and parameters. The parameters '
+    f'of a picture are, in order: {parameter_layout(model)}.',
+    license='CC0-1.0',
+  )
   return path
 
 
 def _parts(people: list[int]) -> list[list[int]]:
-  return [people[i:i + PEOPLE_PER_SHARD] for i in range(0, len(people), PEOPLE_PER_SHARD)]
+  return [people[i : i + PEOPLE_PER_SHARD] for i in range(0, len(people), PEOPLE_PER_SHARD)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,16 +234,21 @@ def render_pictures(world: World, pictures: list[Picture]) -> Iterator[tuple[np.
   """Renders pictures: [S, S, 3] uint8, mask [S, S] uint8 in {0, 255}, landmarks [68, 2] in pixels (centres whole)."""
   size = RENDER_SIZE * world.made_from['crop_size'] // 128
   for start in range(0, len(pictures), BATCH):
-    part = pictures[start:start + BATCH]
+    part = pictures[start : start + BATCH]
     full = part + part[-1:] * (BATCH - len(part))  # one compiled function for all
     sessions = [world.seed(p.person) * COMBINATIONS + p.pose * len(LIGHTS) + p.light for p in full]
     result = render_people(
-        world.model, stack_people([world.person(p.person) for p in full]), np.stack([acted(world, p) for p in full]),
-        frame(np.stack([angles(world, p) for p in full]), ZOOM, np.array(SHIFT)),
-        draw_light(sessions, [LIGHTS[p.light] for p in full]), np.stack([draw_background(s) for s in sessions]), size)
+      world.model,
+      stack_people([world.person(p.person) for p in full]),
+      np.stack([acted(world, p) for p in full]),
+      frame(np.stack([angles(world, p) for p in full]), ZOOM, np.array(SHIFT)),
+      draw_light(sessions, [LIGHTS[p.light] for p in full]),
+      np.stack([draw_background(s) for s in sessions]),
+      size,
+    )
     images = np.clip(np.round((result['image'].numpy() + 1) * 127.5), 0, 255).astype(np.uint8)
     masks = np.where(result['mask'].numpy()[..., 0] >= 0.5, 255, 0).astype(np.uint8)
-    yield from list(zip(images, masks, result['landmarks'].numpy() - 0.5, strict=True))[:len(part)]
+    yield from list(zip(images, masks, result['landmarks'].numpy() - 0.5, strict=True))[: len(part)]
 
 
 def landmarks_of(world: World, people: list[int], expression: np.ndarray, turned: np.ndarray) -> np.ndarray:
@@ -227,8 +263,13 @@ def landmarks_of(world: World, people: list[int], expression: np.ndarray, turned
 def parameter_layout(model: MorphableModel) -> dict[str, int]:
   """Names and lengths of the parts of a picture's parameter vector."""
   person = draw_person(model, 0)
-  return {'identity': len(person.identity), 'albedo': len(person.albedo), 'hair': len(person.hair),
-          'expression': len(model.expression_names), 'angles': 3}
+  return {
+    'identity': len(person.identity),
+    'albedo': len(person.albedo),
+    'hair': len(person.hair),
+    'expression': len(model.expression_names),
+    'angles': 3,
+  }
 
 
 def make_examples(split: str, shard: int, *, world: World) -> Iterator[dict[str, Any]]:
@@ -239,28 +280,31 @@ def make_examples(split: str, shard: int, *, world: World) -> Iterator[dict[str,
   drivers = [everyone[(everyone.index(p.person) + 1) % len(everyone)] if split == 'test' else -1 for p in pictures]
   driven = np.zeros([len(pictures), 68, 2])
   if split == 'test':
-    driven = landmarks_of(world, drivers, np.stack([acted(world, p) for p in pictures]),
-                          np.stack([angles(world, p) for p in pictures]))
+    driven = landmarks_of(
+      world, drivers, np.stack([acted(world, p) for p in pictures]), np.stack([angles(world, p) for p in pictures])
+    )
   size = world.made_from['crop_size']
-  for picture, driver, points, (image, mask, own) in zip(pictures, drivers, driven, render_pictures(world, pictures),
-                                                         strict=True):
+  for picture, driver, points, (image, mask, own) in zip(
+    pictures, drivers, driven, render_pictures(world, pictures), strict=True
+  ):
     person = world.person(picture.person)
     matrix, marks = aligned(world, own)
     covered = alignment.warp(mask, matrix, size) >= 128
     yield {
-        'image': _png(alignment.warp(image, matrix, size)),
-        'mask': _png(np.where(covered, 255, 0).astype(np.uint8)),
-        'landmarks': marks,
-        'identity': picture.person,
-        'expression': picture.expression,
-        'pose': picture.pose,
-        'light': picture.light,
-        'file': f'person_{picture.person:04d}/{EXPRESSIONS[picture.expression]}_{picture.pose}_{picture.light}.png',
-        'skin': person.skin,
-        'parameters': np.concatenate([person.identity, person.albedo, person.hair, acted(world, picture),
-                                      angles(world, picture)]).astype(np.float32),
-        'driver': driver,
-        'driver_landmarks': aligned(world, points)[1] if driver >= 0 else points.astype(np.float32),
+      'image': _png(alignment.warp(image, matrix, size)),
+      'mask': _png(np.where(covered, 255, 0).astype(np.uint8)),
+      'landmarks': marks,
+      'identity': picture.person,
+      'expression': picture.expression,
+      'pose': picture.pose,
+      'light': picture.light,
+      'file': f'person_{picture.person:04d}/{EXPRESSIONS[picture.expression]}_{picture.pose}_{picture.light}.png',
+      'skin': person.skin,
+      'parameters': np.concatenate(
+        [person.identity, person.albedo, person.hair, acted(world, picture), angles(world, picture)]
+      ).astype(np.float32),
+      'driver': driver,
+      'driver_landmarks': aligned(world, points)[1] if driver >= 0 else points.astype(np.float32),
     }
 
 

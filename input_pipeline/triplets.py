@@ -17,7 +17,8 @@ HELD_OUT_SEED = 0
 
 
 class Triplets:
-  """Pairs of pictures of one person in one pose and light with different expressions (GC-GAN, section 3a.3 of the spec).
+  """Pairs of pictures of one person in one pose and light with different expressions (GC-GAN, section 3a.3 of the
+  spec).
 
   A batch is a dict:
     input_image, target_image: [B, S, S, 3] float32 in [-1, 1].
@@ -27,7 +28,8 @@ class Triplets:
     identity: [B] int32.
     index: [B] int64, the sample's place in the global batch.
 
-  Every epoch goes through all ordered training pairs in a new order. Batch t depends on (seed, phase, t) and nothing else.
+  Every epoch goes through all ordered training pairs in a new order. Batch t depends on (seed, phase, t) and nothing
+  else.
   """
 
   def __init__(self, config: Any):
@@ -49,20 +51,27 @@ class Triplets:
     path = config.dataset
     if path == 'synthetic':
       from input_pipeline import synthetic  # the renderer is not needed to read a data set
+
       path = synthetic.synthetic_dataset(config)
     data = dataset.open_dataset(path, config.cache_gb)
     if config.image_size > data.crop_size:
-      raise ValueError(f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): '
-                       f'prepare it with --crop_size={config.image_size}')
+      raise ValueError(
+        f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): '
+        f'prepare it with --crop_size={config.image_size}'
+      )
     if len(data.identities) < 2:
-      raise ValueError(f'{data.path} shows one person only ({data.identities[0]}): nobody can be held out, '
-                       'at least 2 people are needed')
+      raise ValueError(
+        f'{data.path} shows one person only ({data.identities[0]}): nobody can be held out, '
+        'at least 2 people are needed'
+      )
     for split in ('train', 'test'):
       present = data.index(split)['expression']
       absent = [name for i, name in enumerate(data.expressions) if i not in present]
       if absent:
-        raise ValueError(f'{data.path}: no picture of expression {absent[0]!r} in split {split!r}: add pictures, leave the '
-                         'expression out (--where), or hold out other people')
+        raise ValueError(
+          f'{data.path}: no picture of expression {absent[0]!r} in split {split!r}: add pictures, leave '
+          'the expression out (--where), or hold out other people'
+        )
     return data
 
   @functools.cached_property
@@ -70,10 +79,11 @@ class Triplets:
     """Names of the expressions. Known without rendering."""
     if self.config.dataset == 'synthetic':
       from input_pipeline import synthetic
+
       return list(synthetic.EXPRESSIONS)
     return dataset.open_dataset(self.config.dataset).expressions
 
-  @functools.lru_cache  # noqa: B019: a pipeline lives as long as its run
+  @functools.lru_cache  # noqa: B019 - a pipeline lives as long as its run
   def pairs(self, split: str) -> np.ndarray:
     """[P, 2] int32: rows (input, target) of all ordered pairs of a split.
 
@@ -83,8 +93,10 @@ class Triplets:
     table = self.data.index(split)
     found = ordered_pairs(table['identity'], table['pose'], table['light'], table['expression'])
     if not len(found):
-      raise ValueError(f'{self.data.path}: nobody in split {split!r} has two expressions in the same pose and light: '
-                       'no pair can be made')
+      raise ValueError(
+        f'{self.data.path}: nobody in split {split!r} has two expressions in the same pose and light: '
+        'no pair can be made'
+      )
     return found
 
   def describe(self) -> list[str]:
@@ -92,6 +104,7 @@ class Triplets:
     config = self.config
     if config.dataset == 'synthetic':
       from input_pipeline import synthetic
+
       lines = synthetic.describe(config)
       if not synthetic.is_rendered(config):
         return lines
@@ -99,23 +112,44 @@ class Triplets:
       lines = [f'data set {config.dataset}']
     for split in ('train', 'test'):
       table = self.data.index(split)
-      lines.append(f'{split}: {len(table["file"]):,} pictures of {len(np.unique(table["identity"])):,} people, '
-                   f'{len(self.pairs(split)):,} ordered pairs')
+      lines.append(
+        f'{split}: {len(table["file"]):,} pictures of {len(np.unique(table["identity"])):,} people, '
+        f'{len(self.pairs(split)):,} ordered pairs'
+      )
     lines.append(f'expressions: {", ".join(self.expressions)}')
     memory = self.data.count('train') * config.image_size**2 * 3 / 2**30
     held = self.data.fits('train', config.image_size)
-    lines.append(f'pictures at {config.image_size} px: {memory:.2f} GB, ' + (
-        'held in memory' if held else f'read by row (more than --cache_gb={config.cache_gb})'))
+    lines.append(
+      f'pictures at {config.image_size} px: {memory:.2f} GB, '
+      + ('held in memory' if held else f'read by row (more than --cache_gb={config.cache_gb})')
+    )
     return lines
 
   def spec(self) -> dict[str, tf.TensorSpec]:
     """Shapes and types of a global batch. Known without any data."""
     count, size = self.config.batch_size, self.config.image_size
-    kinds = {'image': ([size, size, 3], tf.float32), 'landmarks': ([68, 2], tf.float32), 'expression': ([], tf.int32),
-             'identity': ([], tf.int32), 'index': ([], tf.int64)}
-    names = ['input_image', 'input_landmarks', 'input_expression', 'target_image', 'target_landmarks', 'target_expression',
-             'reference_landmarks', 'reference_expression', 'identity', 'index']
-    return {name: tf.TensorSpec([count, *kinds[name.split('_')[-1]][0]], kinds[name.split('_')[-1]][1]) for name in names}
+    kinds = {
+      'image': ([size, size, 3], tf.float32),
+      'landmarks': ([68, 2], tf.float32),
+      'expression': ([], tf.int32),
+      'identity': ([], tf.int32),
+      'index': ([], tf.int64),
+    }
+    names = [
+      'input_image',
+      'input_landmarks',
+      'input_expression',
+      'target_image',
+      'target_landmarks',
+      'target_expression',
+      'reference_landmarks',
+      'reference_expression',
+      'identity',
+      'index',
+    ]
+    return {
+      name: tf.TensorSpec([count, *kinds[name.split('_')[-1]][0]], kinds[name.split('_')[-1]][1]) for name in names
+    }
 
   def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
     """Batches start..stop-1 of a phase; of each the rows of one worker.
@@ -139,7 +173,7 @@ class Triplets:
       pairs = tf.constant(self.pairs('train'))
       table = {key: tf.constant(data.index('train')[key]) for key in ('landmarks', 'expression', 'identity')}
     images = data.images('train', size) if data.fits('train', size) else None
-    seeds = (config.seed, zlib.crc32(phase.encode()) & 0x7fffffff)
+    seeds = (config.seed, zlib.crc32(phase.encode()) & 0x7FFFFFFF)
 
     def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
       index = tf.range(count, dtype=tf.int64)
@@ -149,7 +183,9 @@ class Triplets:
       if changes is not None:
         landmarks = change_landmarks(landmarks, changes)
       expression = tf.gather(table['expression'], rows)
-      order = tf.random.experimental.stateless_shuffle(index, seed=tf.stack([seeds[0] ^ seeds[1], tf.cast(step, tf.int32)]))
+      order = tf.random.experimental.stateless_shuffle(
+        index, seed=tf.stack([seeds[0] ^ seeds[1], tf.cast(step, tf.int32)])
+      )
       reference, reference_expression = tf.gather(landmarks[:, 1], order), tf.gather(expression[:, 1], order)
       rows = rows[part]
       flat = tf.reshape(rows, [-1])
@@ -158,16 +194,16 @@ class Triplets:
       if changes is not None:
         pictures = change_images(pictures, {key: value[part] for key, value in changes.items()})
       return {
-          'input_image': pictures[:, 0],
-          'input_landmarks': landmarks[part, 0],
-          'input_expression': expression[part, 0],
-          'target_image': pictures[:, 1],
-          'target_landmarks': landmarks[part, 1],
-          'target_expression': expression[part, 1],
-          'reference_landmarks': reference[part],
-          'reference_expression': reference_expression[part],
-          'identity': tf.gather(table['identity'], rows[:, 0]),
-          'index': index[part],
+        'input_image': pictures[:, 0],
+        'input_landmarks': landmarks[part, 0],
+        'input_expression': expression[part, 0],
+        'target_image': pictures[:, 1],
+        'target_landmarks': landmarks[part, 1],
+        'target_expression': expression[part, 1],
+        'reference_landmarks': reference[part],
+        'reference_expression': reference_expression[part],
+        'identity': tf.gather(table['identity'], rows[:, 0]),
+        'index': index[part],
       }
 
     options = tf.data.Options()
@@ -183,8 +219,8 @@ class Triplets:
   def held_out(self, count: int | None = None) -> dict[str, np.ndarray]:
     """The evaluation pairs of people who are not trained on, in a fixed order.
 
-    All ordered expression pairs of the test split; any first part of them is spread over people and target expressions, and
-    the first rows show different people.
+    All ordered expression pairs of the test split; any first part of them is spread over people and target
+    expressions, and the first rows show different people.
 
     Args:
       count: how many; all where there are fewer, or where it is None.
@@ -200,17 +236,17 @@ class Triplets:
     pictures = np.asarray(to_float(data.read('test', tf.constant(used), size)))[places.reshape(rows.shape)]
     first, second = rows[:, 0], rows[:, 1]
     return {
-        'input_image': pictures[:, 0],
-        'input_landmarks': table['landmarks'][first],
-        'input_expression': table['expression'][first],
-        'target_image': pictures[:, 1],
-        'target_landmarks': table['landmarks'][second],
-        'target_expression': table['expression'][second],
-        'reference_landmarks': table['landmarks'][second][order],
-        'reference_expression': table['expression'][second][order],
-        'identity': table['identity'][first],
-        'index': np.arange(len(rows), dtype=np.int64),
-        'skin': table['skin'][first],
+      'input_image': pictures[:, 0],
+      'input_landmarks': table['landmarks'][first],
+      'input_expression': table['expression'][first],
+      'target_image': pictures[:, 1],
+      'target_landmarks': table['landmarks'][second],
+      'target_expression': table['expression'][second],
+      'reference_landmarks': table['landmarks'][second][order],
+      'reference_expression': table['expression'][second][order],
+      'identity': table['identity'][first],
+      'index': np.arange(len(rows), dtype=np.int64),
+      'skin': table['skin'][first],
     }
 
   def cross_subject(self, count: int | None = None) -> dict[str, np.ndarray]:
@@ -220,9 +256,9 @@ class Triplets:
       count: as for `held_out`, whose rows these are.
 
     Returns:
-      `held_out(count)` with `driver_landmarks` [N, 68, 2]: those of another test person whose head was rendered with the
-      target's expression coefficients and pose, so that `target_image` is the true answer; and `driver` [N] int32, that
-      person. Empty where the data set holds photographs.
+      `held_out(count)` with `driver_landmarks` [N, 68, 2]: those of another test person whose head was rendered with
+      the target's expression coefficients and pose, so that `target_image` is the true answer; and `driver` [N] int32,
+      that person. Empty where the data set holds photographs.
     """
     if not self.data.rendered:
       return {}
@@ -238,7 +274,7 @@ class Triplets:
 
 
 def ordered_pairs(identity: np.ndarray, pose: np.ndarray, light: np.ndarray, expression: np.ndarray) -> np.ndarray:
-  """[P, 2] int32 rows (a, b) with the same person, pose and light and different expressions; all [N] integer columns."""
+  """[P, 2] int32 rows (a, b) of the same person, pose and light with different expressions; from [N] columns."""
   groups: dict[tuple[int, ...], list[int]] = {}
   for row, key in enumerate(zip(identity.tolist(), pose.tolist(), light.tolist(), strict=True)):
     groups.setdefault(key, []).append(row)
@@ -251,7 +287,7 @@ def ordered_pairs(identity: np.ndarray, pose: np.ndarray, light: np.ndarray, exp
 
 
 def spread_order(identity: np.ndarray, expression: np.ndarray, seed: int) -> np.ndarray:
-  """An order in which any first part is spread over the people, and each person's over the expressions; [P] integers."""
+  """[P] integers: an order whose every first part is spread over the people, and each person's over the expressions."""
   random = np.random.default_rng(seed)
   shuffled_rows = random.permutation(len(identity))
   people = {person: place for place, person in enumerate(random.permutation(np.unique(identity)).tolist())}
@@ -267,7 +303,9 @@ def spread_order(identity: np.ndarray, expression: np.ndarray, seed: int) -> np.
   # Ranks, since a person who lacks a label would otherwise fall behind.
   ranks: dict[int, int] = {}
   final = []
-  for turn, place, row in sorted((turn, place, row) for (turn, place), row in zip(keys, shuffled_rows.tolist(), strict=True)):
+  for _turn, place, row in sorted(
+    (turn, place, row) for (turn, place), row in zip(keys, shuffled_rows.tolist(), strict=True)
+  ):
     rank = ranks.get(place, 0)
     ranks[place] = rank + 1
     final.append((rank, place, row))
@@ -300,12 +338,16 @@ def draw_changes(config: Any, seeds: Sequence[int], step: tf.Tensor) -> dict[str
   """
   if not (config.augment_flip or config.augment_shift or config.augment_scale or config.augment_colour):
     return None
-  seed = tf.stack([seeds[0] ^ seeds[1] ^ 0x5bd1e995 & 0x7fffffff, tf.cast(step, tf.int32)])
+  seed = tf.stack([seeds[0] ^ seeds[1] ^ 0x5BD1E995 & 0x7FFFFFFF, tf.cast(step, tf.int32)])
   noise = tf.random.stateless_uniform([config.batch_size, 7], seed, -1.0, 1.0)
   flip = tf.where(noise[:, 0] < 0, -1.0, 1.0) if config.augment_flip else tf.ones_like(noise[:, 0])
   # The crop is 2 units wide.
-  return {'flip': flip, 'scale': 1 + config.augment_scale * noise[:, 1], 'shift': 2 * config.augment_shift * noise[:, 2:4],
-          'gains': config.augment_colour * noise[:, 4:]}
+  return {
+    'flip': flip,
+    'scale': 1 + config.augment_scale * noise[:, 1],
+    'shift': 2 * config.augment_shift * noise[:, 2:4],
+    'gains': config.augment_colour * noise[:, 4:],
+  }
 
 
 def change_landmarks(landmarks: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -330,8 +372,13 @@ def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor
   (a, c), (e, f) = row(changes['flip'], shift[:, 0]), row(tf.ones_like(scale), shift[:, 1])
   transforms = tf.repeat(tf.stack([a, zero, c, zero, e, f, zero, zero], axis=1), 2, axis=0)
   flat = tf.raw_ops.ImageProjectiveTransformV3(
-      images=tf.reshape(images, [-1, size, size, 3]), transforms=transforms, output_shape=[size, size], fill_value=0.0,
-      interpolation='BILINEAR', fill_mode='NEAREST')
+    images=tf.reshape(images, [-1, size, size, 3]),
+    transforms=transforms,
+    output_shape=[size, size],
+    fill_value=0.0,
+    interpolation='BILINEAR',
+    fill_mode='NEAREST',
+  )
   images = tf.reshape(flat, tf.shape(images))
   brightness, contrast, saturation = (changes['gains'][:, i, None, None, None, None] for i in range(3))
   grey = tf.reduce_mean(images, axis=-1, keepdims=True)

@@ -19,8 +19,9 @@ def png(image: np.ndarray) -> bytes:
   return file.getvalue()
 
 
-def examples(split: str, shard: int, *, people: dict[str, int], expressions: tuple[str, ...], size: int,
-             spoil: str = '') -> list[dict]:
+def examples(
+  split: str, shard: int, *, people: dict[str, int], expressions: tuple[str, ...], size: int, spoil: str = ''
+) -> list[dict]:
   """One shard = one person: two (pose, light) combinations of every expression, pictures of smooth noise.
 
   Args:
@@ -39,9 +40,18 @@ def examples(split: str, shard: int, *, people: dict[str, int], expressions: tup
       small = random.integers(0, 256, [4, 4, 3], dtype=np.uint8)
       image = np.asarray(Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC))
       landmarks = random.uniform(-0.9, 0.9, [68, 2]).astype(np.float32)
-      result.append({
-          'image': png(image), 'landmarks': landmarks, 'identity': person, 'expression': expression, 'pose': combination,
-          'light': 1 - combination, 'file': f'{person}_{expression}_{combination}.png', 'skin': ('light', 'dark')[person % 2]})
+      result.append(
+        {
+          'image': png(image),
+          'landmarks': landmarks,
+          'identity': person,
+          'expression': expression,
+          'pose': combination,
+          'light': 1 - combination,
+          'file': f'{person}_{expression}_{combination}.png',
+          'skin': ('light', 'dark')[person % 2],
+        }
+      )
   if spoil == 'landmarks' and shard == 0:
     result[0]['landmarks'] = result[0]['landmarks'] * np.nan
   if spoil == 'image' and shard == 0:
@@ -49,8 +59,18 @@ def examples(split: str, shard: int, *, people: dict[str, int], expressions: tup
   return result
 
 
-def write_faces(path: pathlib.Path, *, train: int = 4, test: int = 2, size: int = 16, expressions: tuple[str, ...] = EXPRESSIONS,
-                absent: bool = False, spoil: str = '', name: str = dataset.NAME, **options) -> pathlib.Path:
+def write_faces(
+  path: pathlib.Path,
+  *,
+  train: int = 4,
+  test: int = 2,
+  size: int = 16,
+  expressions: tuple[str, ...] = EXPRESSIONS,
+  absent: bool = False,
+  spoil: str = '',
+  name: str = dataset.NAME,
+  **options,
+) -> pathlib.Path:
   """Writes a whole data set of noise in a second.
 
   Args:
@@ -70,8 +90,15 @@ def write_faces(path: pathlib.Path, *, train: int = 4, test: int = 2, size: int 
   features = dataset.face_features(identities, expressions + ('absent',) * absent, size)
   splits = {split: [per_person] * count for split, count in people.items() if count}
   make = functools.partial(examples, people=people, expressions=expressions, size=size, spoil=spoil)
-  shards.write_dataset(str(path), name, features, splits, make, {'people': people, 'size': size, 'spoil': spoil},
-                       **{'processes': 1} | options)
+  shards.write_dataset(
+    str(path),
+    name,
+    features,
+    splits,
+    make,
+    {'people': people, 'size': size, 'spoil': spoil},
+    **{'processes': 1} | options,
+  )
   return path
 
 
@@ -83,8 +110,24 @@ def photo_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   pixels[:16, :12] = 255
   image = Image.fromarray(pixels)
   grey = np.asarray(image.convert('L'))
-  files = {name: folder / name for name in ('plain.png', 'rotated.jpg', 'cmyk.jpg', 'deep.png', 'deep.tif', 'grey.jpg',
-                                            'alpha.png', 'palette.gif', 'cut.jpg', 'cut.png', 'text.jpg', 'bomb.png', 'empty.jpg')}
+  files = {
+    name: folder / name
+    for name in (
+      'plain.png',
+      'rotated.jpg',
+      'cmyk.jpg',
+      'deep.png',
+      'deep.tif',
+      'grey.jpg',
+      'alpha.png',
+      'palette.gif',
+      'cut.jpg',
+      'cut.png',
+      'text.jpg',
+      'bomb.png',
+      'empty.jpg',
+    )
+  }
   image.save(files['plain.png'])
   exif = Image.Exif()
   exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
@@ -94,7 +137,9 @@ def photo_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   deep.save(files['deep.png'])
   deep.save(files['deep.tif'])
   image.convert('L').save(files['grey.jpg'], quality=98)
-  Image.fromarray(np.dstack([pixels, np.where(pixels[..., 0] == 255, 0, 255).astype(np.uint8)])).save(files['alpha.png'])
+  Image.fromarray(np.dstack([pixels, np.where(pixels[..., 0] == 255, 0, 255).astype(np.uint8)])).save(
+    files['alpha.png']
+  )
   image.convert('P', palette=Image.Palette.ADAPTIVE).save(files['palette.gif'])
   large = Image.fromarray(np.random.default_rng(0).integers(0, 256, [64, 64, 3], dtype=np.uint8))
   for name in ('cut.jpg', 'cut.png'):

@@ -19,8 +19,10 @@ def test_paper_alignment_puts_three_points_where_openface_does():
 
 @pytest.mark.parametrize('mode', ['paper', 'similarity'])
 def test_normalized_landmarks_do_not_depend_on_the_crop_size(mode):
-  sizes = [alignment.normalize(alignment.transform_points(POINTS, alignment.align(POINTS, mode, 0.8, size)), size)
-           for size in (64, 128, 300)]
+  sizes = [
+    alignment.normalize(alignment.transform_points(POINTS, alignment.align(POINTS, mode, 0.8, size)), size)
+    for size in (64, 128, 300)
+  ]
   np.testing.assert_allclose(sizes[0], sizes[1], atol=1e-12)
   np.testing.assert_allclose(sizes[0], sizes[2], atol=1e-12)
   np.testing.assert_allclose(alignment.denormalize(alignment.normalize(POINTS, 64), 64), POINTS)
@@ -36,13 +38,23 @@ def test_similarity_keeps_proportions_and_is_least_squares():
   def cost(m):
     return np.sum((alignment.transform_points(POINTS[indices], m) - target) ** 2)
 
-  for change in ([[1e-3, 0, 0], [0, 1e-3, 0]], [[0, -1e-3, 0], [1e-3, 0, 0]], [[0, 0, 0.1], [0, 0, 0]], [[0, 0, 0], [0, 0, 0.1]]):
+  for change in (
+    [[1e-3, 0, 0], [0, 1e-3, 0]],
+    [[0, -1e-3, 0], [1e-3, 0, 0]],
+    [[0, 0, 0.1], [0, 0, 0]],
+    [[0, 0, 0], [0, 0, 0.1]],
+  ):
     assert cost(matrix) < cost(matrix + change) and cost(matrix) < cost(matrix - np.array(change))
 
 
-@pytest.mark.parametrize('points, message', [
-    (np.zeros([68, 2]), 'lie in one place'), (np.full([68, 2], np.nan), 'lie in one place'),
-    (np.arange(136.0).reshape(68, 2), 'on one line')])
+@pytest.mark.parametrize(
+  'points, message',
+  [
+    (np.zeros([68, 2]), 'lie in one place'),
+    (np.full([68, 2], np.nan), 'lie in one place'),
+    (np.arange(136.0).reshape(68, 2), 'on one line'),
+  ],
+)
 def test_points_without_a_map_are_refused(points, message):
   with pytest.raises(ValueError, match=message):
     alignment.align(points, 'paper', 0.8, 128)
@@ -76,12 +88,22 @@ def test_beyond_the_picture_its_edge_repeats():
   crop = alignment.warp(image, np.array([[1.0, 0, 10], [0, 1, 5]]), 48)
   padded = np.pad(image, [(5, 23), (10, 8), (0, 0)], mode='edge')
   np.testing.assert_array_equal(crop, padded)
-  np.testing.assert_array_equal(alignment.warp(image, np.array([[1.0, 0, 90], [0, 1, 90]]), 16), np.tile(image[:1, :1], [16, 16, 1]))
+  np.testing.assert_array_equal(
+    alignment.warp(image, np.array([[1.0, 0, 90], [0, 1, 90]]), 16), np.tile(image[:1, :1], [16, 16, 1])
+  )
 
 
 def test_mirror_is_its_own_inverse_and_swaps_the_sides():
   mirror = alignment.MIRROR
   np.testing.assert_array_equal(mirror[mirror], np.arange(68))
   assert (mirror[36], mirror[39], mirror[48], mirror[0], mirror[17], mirror[31], mirror[60], mirror[41]) == (
-      45, 42, 54, 16, 26, 35, 64, 46)
+    45,
+    42,
+    54,
+    16,
+    26,
+    35,
+    64,
+    46,
+  )
   assert (mirror[[8, 27, 30, 33, 51, 57, 62, 66]] == [8, 27, 30, 33, 51, 57, 62, 66]).all()

@@ -10,7 +10,9 @@ def files(tmp_path_factory):
   return builders.photo_files(tmp_path_factory.mktemp('photos'))
 
 
-@pytest.mark.parametrize('name, tolerance', [('plain.png', 0), ('rotated.jpg', 12), ('cmyk.jpg', 12), ('palette.gif', 0)])
+@pytest.mark.parametrize(
+  'name, tolerance', [('plain.png', 0), ('rotated.jpg', 12), ('cmyk.jpg', 12), ('palette.gif', 0)]
+)
 def test_colour_pictures_are_read_upright_and_in_their_colours(files, name, tolerance):
   image = photos.read_photo(str(files[name]))
   assert image.shape == (64, 48, 3) and image.dtype == np.uint8
@@ -30,9 +32,16 @@ def test_transparency_becomes_white(files):
   assert photos.read_photo(str(files['alpha.png']))[2, 2].tolist() == [255, 255, 255]
 
 
-@pytest.mark.parametrize('name, reason', [
-    ('cut.jpg', 'damaged or cut off'), ('cut.png', 'damaged or cut off'), ('text.jpg', 'not a picture'),
-    ('empty.jpg', 'not a picture'), ('bomb.png', '60000 x 60000 pixels|more than the 200,000,000')])
+@pytest.mark.parametrize(
+  'name, reason',
+  [
+    ('cut.jpg', 'damaged or cut off'),
+    ('cut.png', 'damaged or cut off'),
+    ('text.jpg', 'not a picture'),
+    ('empty.jpg', 'not a picture'),
+    ('bomb.png', '60000 x 60000 pixels|more than the 200,000,000'),
+  ],
+)
 def test_unreadable_pictures_are_named_in_one_line(files, name, reason):
   with pytest.raises(ValueError, match=reason) as caught:
     photos.read_photo(str(files[name]))

@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from input_pipeline import alignment, dataset, listing, prepare, skin
+from input_pipeline import alignment, dataset, faces, listing, prepare, skin, splits
 from models import commands
 from tests.input_pipeline import builders
 
@@ -133,7 +133,7 @@ def test_unusable_pictures_are_skipped_and_listed(tree, tmp_path, capsys):
 
 @real_faces
 def test_rotated_cmyk_and_grey_faces_lie_where_the_plain_one_does(tree, tmp_path):
-  settings = prepare.Settings('paper', 0.8, 128)
+  settings = faces.Settings('paper', 0.8, 128)
   face = Image.open(tree / 'p006' / 'neutral_01.jpg')
   plain = prepare.find_face(str(tree / 'p006' / 'neutral_01.jpg'), settings)
   exif = Image.Exif()
@@ -147,7 +147,9 @@ def test_rotated_cmyk_and_grey_faces_lie_where_the_plain_one_does(tree, tmp_path
   assert np.isnan(found.angle) or file.name != 'deep.png'
 
 
-@pytest.mark.parametrize('arguments, message', [
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
     ((), '--input is missing'),
     (('--input={tmp}/nothing',), 'there is no such folder'),
     (('--input={tmp}/empty',), 'no picture was found: it is empty'),
@@ -165,10 +167,14 @@ def test_rotated_cmyk_and_grey_faces_lie_where_the_plain_one_does(tree, tmp_path
     (('--input={tmp}/faceless', '--manifest={tmp}/both.csv'), 'people must not be in two'),
     (('--input={tmp}/faceless', '--runner=DirectRunner'), 'needs Apache Beam'),
     (('--input={tmp}/faceless', '--inptu=x'), 'inptu'),
-])
+  ],
+)
 def test_wrong_input_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch, arguments, message):
-  monkeypatch.setattr(importlib.util, 'find_spec', lambda name, find=importlib.util.find_spec: (
-      None if name == 'apache_beam' else find(name)))
+  monkeypatch.setattr(
+    importlib.util,
+    'find_spec',
+    lambda name, find=importlib.util.find_spec: None if name == 'apache_beam' else find(name),
+  )
   (tmp_path / 'empty').mkdir()
   for person in 'ab':
     (tmp_path / 'faceless' / person).mkdir(parents=True)
@@ -189,28 +195,32 @@ def test_one_person_is_not_enough(tmp_path, capsys, monkeypatch):
     (tmp_path / 'photos' / 'anna').mkdir(parents=True, exist_ok=True)
     Image.new('RGB', (99, 99)).save(tmp_path / 'photos' / 'anna' / name)
   points = np.random.default_rng(0).uniform(20, 80, [68, 2]).tolist()
-  monkeypatch.setattr(prepare, 'find_face', lambda path, settings: prepare.Face('', points, 0.0, 30.0))
+  monkeypatch.setattr(prepare, 'find_face', lambda path, settings: faces.Face('', points, 0.0, 30.0))
   code, text = command(capsys, f'--input={tmp_path / "photos"}', f'--output={tmp_path / "data"}')
   assert code == 2 and 'show one person (anna)' in text and not (tmp_path / 'data').exists()
 
 
 def test_manifest_selects_rows_and_lists_what_is_no_picture(tmp_path):
   (tmp_path / 'list.csv').write_text(
-      'file,identity,expression,light,tier\nb.jpg,Ann,Happy,2,x1\na.jpg,Bob,neutral,,x2\nc.mp4,Bob,sad,0,x3\n'
-      'a.jpg,Bob,neutral,0,x2\nd.jpg,,sad,0,x2\ne.jpg,Cid,sad,0,y\n')
+    'file,identity,expression,light,tier\nb.jpg,Ann,Happy,2,x1\na.jpg,Bob,neutral,,x2\nc.mp4,Bob,sad,0,x3\n'
+    'a.jpg,Bob,neutral,0,x2\nd.jpg,,sad,0,x2\ne.jpg,Cid,sad,0,y\n'
+  )
   found, skipped = listing.list_photos(str(tmp_path), 'list.csv', ['tier=x*'])
   assert found == [listing.Photo('a.jpg', 'Bob', 'neutral'), listing.Photo('b.jpg', 'Ann', 'happy', light=2)]
   assert skipped == {'c.mp4': 'not a picture', 'a.jpg': 'listed twice', 'd.jpg': 'no identity is given'}
-  assert [p.file for p in listing.list_photos(str(tmp_path), 'list.csv', ['tier=y', 'tier=x1'])[0]] == ['b.jpg', 'e.jpg']
+  assert [p.file for p in listing.list_photos(str(tmp_path), 'list.csv', ['tier=y', 'tier=x1'])[0]] == [
+    'b.jpg',
+    'e.jpg',
+  ]
 
 
 def test_held_out_people_include_dark_skin_and_leave_some_for_training():
   angles = {f'light_{i:02d}': 50.0 for i in range(60)} | {f'dark_{i}': -60.0 + 9 * i for i in range(8)}
-  chosen = prepare.held_out_people(angles, 15)
+  chosen = splits.held_out_people(angles, 15)
   assert len(chosen) == 15
   assert [p for p in chosen if 'dark' in p] == ['dark_0', 'dark_2', 'dark_4', 'dark_6']
   assert [p for p in chosen if 'light' in p] == [f'light_{i}' for i in range(49, 60)]
-  assert len(prepare.held_out_people({'dark_a': -10.0, 'dark_b': 0.0, 'dark_c': 5.0}, 2)) == 2
+  assert len(splits.held_out_people({'dark_a': -10.0, 'dark_b': 0.0, 'dark_c': 5.0}, 2)) == 2
 
 
 def test_lab_agrees_with_published_values():
@@ -223,7 +233,17 @@ def test_lab_agrees_with_published_values():
 @real_faces
 def test_the_command_runs_in_worker_processes(tree, tmp_path):
   done = subprocess.run(
-      [sys.executable, '-m', 'input_pipeline.prepare', f'--input={tree}', f'--output={tmp_path / "data"}', '--processes=2'],
-      capture_output=True, text=True, env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'})
+    [
+      sys.executable,
+      '-m',
+      'input_pipeline.prepare',
+      f'--input={tree}',
+      f'--output={tmp_path / "data"}',
+      '--processes=2',
+    ],
+    capture_output=True,
+    text=True,
+    env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
+  )
   assert done.returncode == 0, done.stderr
   assert '10 pictures kept, 0 skipped' in done.stdout and 'finding faces: 10 pictures' in done.stderr

@@ -1,5 +1,7 @@
+import functools
 import importlib.util
 import json
+import operator
 import os
 import signal
 import subprocess
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from input_pipeline import dataset, shards
+from input_pipeline import dataset, shards, workers
 from tests.input_pipeline import builders
 
 
@@ -59,11 +61,14 @@ def test_a_stopped_job_continues(tmp_path):
 
 
 def test_a_killed_job_leaves_no_half_written_shard(tmp_path):
-  code = ('import time\nfrom tests.input_pipeline import builders\nmake = builders.examples\n'
-          'def slow(*args, **options):\n  for one in make(*args, **options):\n    time.sleep(0.05)\n    yield one\n'
-          f'builders.examples = slow\nbuilders.write_faces({str(tmp_path / "data")!r})\n')
-  job = subprocess.Popen([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': os.getcwd()},
-                         stderr=subprocess.DEVNULL)
+  code = (
+    'import time\nfrom tests.input_pipeline import builders\nmake = builders.examples\n'
+    'def slow(*args, **options):\n  for one in make(*args, **options):\n    time.sleep(0.05)\n    yield one\n'
+    f'builders.examples = slow\nbuilders.write_faces({str(tmp_path / "data")!r})\n'
+  )
+  job = subprocess.Popen(
+    [sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': os.getcwd()}, stderr=subprocess.DEVNULL
+  )
   while len(stamps(tmp_path / 'data')) < 2:
     time.sleep(0.02)
     assert job.poll() is None
@@ -80,7 +85,7 @@ def test_the_same_job_reuses_and_another_is_refused(tmp_path):
   before = stamps(path)
   builders.write_faces(path)
   assert stamps(path) == before
-  with pytest.raises(FileExistsError, match=r"size=16 there, 32 now.*--overwrite"):
+  with pytest.raises(FileExistsError, match=r'size=16 there, 32 now.*--overwrite'):
     builders.write_faces(path, size=32)
   assert stamps(path) == before
   builders.write_faces(path, size=32, train=3, overwrite=True)
@@ -97,27 +102,26 @@ def test_a_folder_with_other_files_is_never_touched(tmp_path):
 
 def test_a_worker_that_dies_is_named(tmp_path):
   with pytest.raises(RuntimeError, match='worker process died .*exit code 3'):
-    shards.map_units(os._exit, [3, 3], 2, processes=2)
+    workers.map_units(os._exit, [3, 3], 2, processes=2)
   with pytest.raises(ZeroDivisionError):
-    shards.map_units(fail, [0, 0], 2, processes=2)
-
-
-def fail(unit):
-  return 1 // unit
+    workers.map_units(functools.partial(operator.floordiv, 1), [0, 0], 2, processes=2)
 
 
 def test_a_runner_without_beam_says_what_to_install(monkeypatch):
-  monkeypatch.setattr(importlib.util, 'find_spec', lambda name, find=importlib.util.find_spec: (
-      None if name == 'apache_beam' else find(name)))
+  monkeypatch.setattr(
+    importlib.util,
+    'find_spec',
+    lambda name, find=importlib.util.find_spec: None if name == 'apache_beam' else find(name),
+  )
   with pytest.raises(ValueError, match=r"--runner=DirectRunner needs Apache Beam: pip install -e '.\[beam\]'"):
-    shards.map_units(fail, [1], 1, runner='DirectRunner')
+    workers.map_units(abs, [1], 1, runner='DirectRunner')
 
 
 def test_a_damaged_shard_is_named(tmp_path):
   path = builders.write_faces(tmp_path / 'data')
   shard = next(path.glob('*train*-00002-*'))
   content = bytearray(shard.read_bytes())
-  content[len(content) // 2 - 20:len(content) // 2 + 20] = bytes(40)
+  content[len(content) // 2 - 20 : len(content) // 2 + 20] = bytes(40)
   shard.write_bytes(content)
   with pytest.raises(ValueError, match="a shard of split 'train' is damaged") as caught:
     data = dataset.open_dataset(str(path))

@@ -74,7 +74,10 @@ def test_a_driver_acts_as_the_target_does(rendered, world):
   pictures = [p for person in (3, 4) for p in synthetic.plan(world, person)]
   acted = np.stack([synthetic.acted(world, p) for p in pictures])
   angles = np.stack([synthetic.angles(world, p) for p in pictures])
-  for people, key in (([p.person for p in pictures], 'landmarks'), ([7 - p.person for p in pictures], 'driver_landmarks')):
+  for people, key in (
+    ([p.person for p in pictures], 'landmarks'),
+    ([7 - p.person for p in pictures], 'driver_landmarks'),
+  ):
     points = synthetic.landmarks_of(world, people, acted, angles)
     wanted = np.stack([synthetic.aligned(world, one)[1] for one in points])
     np.testing.assert_allclose(table[key], wanted, atol=1e-4)
@@ -84,7 +87,9 @@ def test_the_same_seed_renders_the_same_bytes(rendered, world):
   data = dataset.open_dataset(rendered[0])
   example = next(synthetic.make_examples('train', 0, world=world))
   record = tfds.builder_from_directory(rendered[0]).as_data_source('train')[0]
-  assert np.array_equal(record['landmarks'], example['landmarks']) and np.array_equal(record['parameters'], example['parameters'])
+  assert np.array_equal(record['landmarks'], example['landmarks']) and np.array_equal(
+    record['parameters'], example['parameters']
+  )
   serialized = data.records('train', [0])[0]
   assert example['image'] in serialized and example['mask'] in serialized
 
@@ -110,9 +115,9 @@ def test_plans_draw_combinations_and_depend_on_the_seed(config):
     world = synthetic.World(synthetic.settings(large), '')
     plans[seed] = [synthetic.plan(world, person) for person in range(20)]
     for pictures in plans[seed]:
-      sessions = [{(p.pose, p.light) for p in pictures[i:i + 6]} for i in range(0, 24, 6)]
+      sessions = [{(p.pose, p.light) for p in pictures[i : i + 6]} for i in range(0, 24, 6)]
       assert all(len(s) == 1 for s in sessions) and len(set.union(*sessions)) == 4
-      assert all({p.expression for p in pictures[i:i + 6]} == set(range(6)) for i in range(0, 24, 6))
+      assert all({p.expression for p in pictures[i : i + 6]} == set(range(6)) for i in range(0, 24, 6))
     everything = [p for pictures in plans[seed] for p in pictures]
     assert {p.pose for p in everything} == {0, 1, 2} and len({p.light for p in everything}) >= 5
   assert plans[0] != plans[1]

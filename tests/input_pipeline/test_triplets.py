@@ -39,9 +39,17 @@ def test_batch_keeps_the_contract(faces):
   shapes = {key: (value.shape.as_list(), value.dtype) for key, value in spec.items()}
   image, points, label = ([8, 16, 16, 3], tf.float32), ([8, 68, 2], tf.float32), ([8], tf.int32)
   assert shapes == {
-      'input_image': image, 'target_image': image, 'input_landmarks': points, 'target_landmarks': points,
-      'reference_landmarks': points, 'input_expression': label, 'target_expression': label, 'reference_expression': label,
-      'identity': label, 'index': ([8], tf.int64)}
+    'input_image': image,
+    'target_image': image,
+    'input_landmarks': points,
+    'target_landmarks': points,
+    'reference_landmarks': points,
+    'input_expression': label,
+    'target_expression': label,
+    'reference_expression': label,
+    'identity': label,
+    'index': ([8], tf.int64),
+  }
 
 
 def test_pairs_share_person_pose_and_light_and_differ_in_expression(faces):
@@ -71,8 +79,11 @@ def test_batch_is_a_function_of_seed_phase_and_step(faces):
   for late in (0, 1_000_000):
     whole = batches(pipeline(faces), late, late + 5, 'train')
     assert_same(whole[3], batches(pipeline(faces), late + 3, late + 4, 'train')[0])
-  other = [pipeline(faces, seed=1).batches(0, 1, 'train'), pipeline(faces).batches(0, 1, 'pretrain'),
-           pipeline(faces).batches(1, 2, 'train')]
+  other = [
+    pipeline(faces, seed=1).batches(0, 1, 'train'),
+    pipeline(faces).batches(0, 1, 'pretrain'),
+    pipeline(faces).batches(1, 2, 'train'),
+  ]
   first = batches(pipeline(faces), 0, 1, 'train')[0]
   for dataset in other:
     assert not np.array_equal(next(dataset.as_numpy_iterator())['target_landmarks'], first['target_landmarks'])
@@ -87,8 +98,9 @@ def test_every_epoch_visits_every_pair_once_in_another_order(faces):
   assert np.bincount(seen).tolist() == [12] * 4
 
 
-@pytest.mark.parametrize('augment', [{}, {'augment_flip': True, 'augment_shift': 0.1, 'augment_scale': 0.1,
-                                          'augment_colour': 0.1}])
+@pytest.mark.parametrize(
+  'augment', [{}, {'augment_flip': True, 'augment_shift': 0.1, 'augment_scale': 0.1, 'augment_colour': 0.1}]
+)
 def test_parts_of_two_workers_are_one_workers_whole(faces, augment):
   whole = batches(pipeline(faces, **augment), 7, 9, 'train')
   parts = [batches(pipeline(faces, **augment), 7, 9, 'train', worker=w, workers=2) for w in range(2)]
@@ -106,14 +118,20 @@ def test_reading_by_row_gives_the_same_batches(faces):
 def test_augmentation_moves_points_with_their_pixels():
   # A bright dot on each of the 68 points of a smooth layout; after the change it must be where the points say.
   points = np.stack([np.linspace(-0.5, 0.5, 68), np.linspace(0.4, -0.5, 68)], axis=1).astype(np.float32)
-  changes = {'flip': tf.constant([-1.0]), 'scale': tf.constant([1.2]), 'shift': tf.constant([[0.1, -0.15]]),
-             'gains': tf.zeros([1, 3])}
+  changes = {
+    'flip': tf.constant([-1.0]),
+    'scale': tf.constant([1.2]),
+    'shift': tf.constant([[0.1, -0.15]]),
+    'gains': tf.zeros([1, 3]),
+  }
   moved = triplets.change_landmarks(tf.constant(points)[None, None].numpy().repeat(2, 1), changes).numpy()[0, 0]
   for i, mirrored in ((8, 8), (0, 16), (36, 45)):
     image = np.full([65, 65, 3], -1, np.float32)
     x, y = np.round(alignment.denormalize(points[i], 65)).astype(int)
-    image[y - 1:y + 2, x - 1:x + 2] = 1
-    result = triplets.change_images(tf.constant(image)[None, None].numpy().repeat(2, 1), changes).numpy()[0, 0, ..., 0] + 1
+    image[y - 1 : y + 2, x - 1 : x + 2] = 1
+    result = (
+      triplets.change_images(tf.constant(image)[None, None].numpy().repeat(2, 1), changes).numpy()[0, 0, ..., 0] + 1
+    )
     centre = np.array([(result.sum(axis) * np.arange(65)).sum() / result.sum() for axis in (0, 1)])
     np.testing.assert_allclose(alignment.denormalize(moved[mirrored], 65), centre, atol=0.8)
 
@@ -149,10 +167,14 @@ def test_spread_order_shows_new_people_first():
 
 def test_describe_counts(faces):
   text = '\n'.join(pipeline(faces).describe())
-  assert '24 pictures of 4 people, 48 ordered pairs' in text and 'neutral, happy, angry' in text and 'held in memory' in text
+  assert (
+    '24 pictures of 4 people, 48 ordered pairs' in text and 'neutral, happy, angry' in text and 'held in memory' in text
+  )
 
 
-@pytest.mark.parametrize('options, message', [
+@pytest.mark.parametrize(
+  'options, message',
+  [
     ({'absent': True}, "no picture of expression 'absent' in split 'train'"),
     ({'train': 1, 'test': 0}, 'one person only'),
     ({'expressions': ('neutral',)}, "nobody in split 'train' has two expressions"),
@@ -160,7 +182,8 @@ def test_describe_counts(faces):
     ({'spoil': 'image'}, "a picture of split 'train' is damaged"),
     ({'name': 'tracks'}, "kind 'tracks'"),
     ({'test': 0}, "split 'test' has no pictures"),
-])
+  ],
+)
 def test_unusable_data_is_refused_in_one_line(tmp_path, options, message):
   path = builders.write_faces(tmp_path / 'data', **options)
   with pytest.raises(ValueError, match=message) as caught:

@@ -1,0 +1,63 @@
+"""Who is held out of training."""
+
+import math
+
+from input_pipeline import skin
+from input_pipeline.faces import Face
+from input_pipeline.listing import Photo
+
+
+def held_out_people(angles: dict[str, float], count: int) -> list[str]:
+  """Who is held out.
+
+  At least a quarter of them have dark skin, as far as half of all such people suffice: of these every second one is
+  taken, from the darkest on, so that training keeps people like them. The others are the last in the order of their
+  names.
+
+  Args:
+    angles: typology angle of each person; NaN where unknown.
+    count: how many are held out.
+  """
+  dark = sorted((person for person in angles if skin.label(angles[person]) == 'dark'), key=lambda p: (angles[p], p))
+  fair = max(math.ceil(count / 4), round(count * len(dark) / len(angles)))
+  chosen = dark[::2][: min(fair, len(dark) // 2, count)]
+  others = [person for person in sorted(angles) if person not in dark]
+  missing = count - len(chosen)
+  chosen += others[len(others) - missing :] if missing else []
+  spare = [person for person in dark if person not in chosen]
+  return sorted(chosen + spare[: count - len(chosen)])
+
+
+def choose_split(
+  kept: list[tuple[Photo, Face]], angles: dict[str, float], test_identities: str, test_fraction: float
+) -> set[str]:
+  """Names of the people in the test split.
+
+  Raises:
+    ValueError: if there are too few people, or the wish cannot be met.
+  """
+  people = sorted(angles)
+  given = {photo.identity for photo, _ in kept if photo.split == 'test'}
+  if any(photo.split for photo, _ in kept):
+    if test_identities:
+      raise ValueError(
+        f'--test_identities={test_identities} contradicts the column split of the manifest: give one of them'
+      )
+    chosen = given
+  elif test_identities and not test_identities.isdigit():
+    chosen = set(test_identities.split(','))
+    unknown = sorted(chosen - set(people))
+    if unknown:
+      raise ValueError(f'--test_identities={test_identities}: there is no usable picture of {unknown[0]}')
+  else:
+    count = int(test_identities) if test_identities else max(1, round(len(people) * test_fraction))
+    chosen = set(held_out_people(angles, min(count, len(people))))
+  if len(people) < 2:
+    raise ValueError(
+      f'all usable pictures show one person ({people[0]}): nobody can be held out, at least 2 people are needed'
+    )
+  if not chosen or len(chosen) == len(people):
+    raise ValueError(
+      f'{len(chosen)} of {len(people)} people would be held out for tests: at least one must be, and one must not'
+    )
+  return chosen
