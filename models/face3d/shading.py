@@ -61,8 +61,9 @@ def vertex_normals(vertices: tf.Tensor, triangles: tf.Tensor) -> tf.Tensor:
 def harmonics_basis(directions: tf.Tensor) -> tf.Tensor:
   """The nine real spherical harmonics up to degree 2 as polynomials.
 
-  They equal TensorFlow Graphics' `evaluate_spherical_harmonics` (a test compares), whose angles have no gradient at the
-  poles and whose loops take about ten times as long.
+  They equal TensorFlow Graphics' `evaluate_spherical_harmonics` (a test compares) but for the Condon-Shortley sign of
+  orders -1 and 1, so that light from +x, +y or +z has positive coefficients; and unlike the angles there, polynomials
+  have gradients at the poles.
 
   Args:
     directions: `[..., 3]` unit vectors.
