@@ -207,12 +207,7 @@ def last_checkpoint(workdir: str | os.PathLike, phases: list[str], say: Callable
 def build(config: Any) -> System:
   """Builds the system of a config; the same config gives the same weights."""
   tf.keras.utils.set_random_seed(config.seed)
-  before = tf.keras.mixed_precision.global_policy()
-  tf.keras.mixed_precision.set_global_policy(config.precision)
-  try:
-    return SYSTEMS[config.system](config)
-  finally:
-    tf.keras.mixed_precision.set_global_policy(before)
+  return SYSTEMS[config.system](config)
 
 
 def read_checkpoint(checkpoint: tf.train.Checkpoint, path: str | os.PathLike) -> None:

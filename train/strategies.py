@@ -1,6 +1,7 @@
 """Where a step is computed: one device, all devices of this machine, or the workers of `TF_CONFIG`."""
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -41,6 +42,17 @@ def local_devices() -> list[str]:
   return [d.name for d in tf.config.list_logical_devices('GPU') or tf.config.list_logical_devices('CPU')]
 
 
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+  """One strategy a process: a second one on the same devices would use the first one's collectives again, and fail."""
+  return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
+def _multi_worker() -> tf.distribute.Strategy:
+  return tf.distribute.MultiWorkerMirroredStrategy()
+
+
 class Plan:
   """A strategy and this process's part in it.
 
@@ -57,7 +69,7 @@ class Plan:
     if config.strategy == 'default':
       self.strategy = tf.distribute.get_strategy()
     elif config.strategy == 'mirrored':
-      self.strategy = tf.distribute.MirroredStrategy(local_devices())
+      self.strategy = _mirrored(tuple(local_devices()))
     else:
       self._join_workers(config.worker_timeout)
     self.chief = self.worker == 0
@@ -72,7 +84,7 @@ class Plan:
     if self.workers > 1:
       self.watch = Watch(addresses, self.worker, timeout)
     # Every worker builds its own server; the constructor returns when all are there.
-    self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    self.strategy = _multi_worker()
 
   def distribute(self, dataset_of: Any) -> Any:
     """What `fit` reads.

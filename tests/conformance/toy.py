@@ -39,8 +39,9 @@ class Toy(System):
   def __init__(self, config: ToyConfig):
     super().__init__(config)
     self.generator = tf.keras.Sequential([
-        tf.keras.layers.Conv2D(4, 3, padding='same', input_shape=[config.image_size, config.image_size, 3]),
-        tf.keras.layers.BatchNormalization(synchronized=self.synchronized),
+        tf.keras.layers.Conv2D(4, 3, padding='same', input_shape=[config.image_size, config.image_size, 3],
+                               dtype=config.precision),
+        tf.keras.layers.BatchNormalization(synchronized=self.synchronized, dtype=config.precision),
         tf.keras.layers.Conv2D(3, 3, padding='same', dtype='float32')])
     self.optimizer_g = tf.keras.optimizers.Adam(config.learning_rate)
     self.optimizer_g.build(self.generator.trainable_variables)
