@@ -39,9 +39,9 @@ SESSION_MOTION = tuple(math.radians(degrees) for degrees in (2.0, 1.5, 1.5))
 PICTURE_MOTION = math.radians(0.6)
 PEOPLE_PER_SHARD = 5
 BATCH = 12  # pictures rendered at once
-RENDER_SIZE = 112  # for crops of 128 pixels: more than the 64 that are trained on
+RENDER_SIZE = 116  # for crops of 128 pixels: more than the 64 that are trained on
 # The head fills the picture, so that few pixels are rendered that the crop leaves out.
-ZOOM, SHIFT = 1.45, (0.0, 0.34)
+ZOOM, SHIFT = 1.35, (0.0, 0.44)
 
 
 def settings(config: Any) -> dict[str, Any]:
@@ -106,12 +106,13 @@ def describe(config: Any) -> list[str]:
   ]
 
 
-def synthetic_dataset(config: Any, processes: int = 0) -> str:
+def synthetic_dataset(config: Any, processes: int = 0, runner: str = '') -> str:
   """Renders the data set, unless it is in the cache; continues where it was stopped.
 
   Args:
     config: a `DataConfig`; where it has an `image_size` above 128, crops are stored at that size.
     processes: 0 means one per core.
+    runner: name of an Apache Beam runner.
 
   Returns:
     its folder.
@@ -157,6 +158,7 @@ def synthetic_dataset(config: Any, processes: int = 0) -> str:
     make,
     fingerprint,
     processes=processes,
+    runner=runner,
     label='rendering',
     description='Rendered people with exact labels, landmarks, masks and parameters. The parameters '
     f'of a picture are, in order: {parameter_layout(model)}.',
