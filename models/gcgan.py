@@ -189,7 +189,7 @@ class GCGAN(System):
     """A seed for stateless draws of this step; other streams give independent draws."""
     seed = tf.constant([self.config.seed, 0], tf.int64)
     for part in (self.step, *stream):
-      seed = tf.random.experimental.stateless_fold_in(seed, part)
+      seed = tf.random.fold_in(seed, part)
     return seed
 
   def _epsilon(self, index: tf.Tensor, iteration: int) -> tf.Tensor:

@@ -18,9 +18,9 @@ class Adam(tf.keras.optimizers.Adam):
     finished = tf.cast(self.iterations + 1, variable.dtype)
     beta_1, beta_2 = tf.constant(self.beta_1, variable.dtype), tf.constant(self.beta_2, variable.dtype)
     tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle, m=self._momentums[slot].handle, v=self._velocities[slot].handle,
-        beta1_power=tf.pow(beta_1, finished), beta2_power=tf.pow(beta_2, finished),
-        lr=tf.cast(self.learning_rate, variable.dtype), beta1=beta_1, beta2=beta_2, epsilon=tf.constant(self.epsilon, variable.dtype), grad=gradient)
+        var=variable.handle, m=self._momentums[slot].handle, v=self._velocities[slot].handle, grad=gradient,
+        beta1_power=tf.pow(beta_1, finished), beta2_power=tf.pow(beta_2, finished), beta1=beta_1, beta2=beta_2,
+        lr=tf.cast(self.learning_rate, variable.dtype), epsilon=tf.constant(self.epsilon, variable.dtype))
 
 
 class StepDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
