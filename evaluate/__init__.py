@@ -1,9 +1,12 @@
 """Metrics, the papers' protocols, and everything that uses a trained model: transfer, export, compare."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from evaluate.gcgan import table1
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on the machine are not about the user's work.
+
+from evaluate.gcgan import table1  # noqa: E402
 
 __all__ = ['EVALUATIONS']
 

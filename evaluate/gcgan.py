@@ -251,13 +251,10 @@ def _distribution_rows(
 
 def set_distances(a: np.ndarray, b: np.ndarray, people: np.ndarray, gamma: float) -> dict[str, Estimate]:
   """Kernel and Fréchet distance with intervals of two sets of features [N, D], both of the people [N]."""
-  if len(people) < 2:
+  if len(people) < 2:  # There is no distribution.
     return {'kernel_distance': Estimate(None, None, None), 'frechet_distance': Estimate(None, None, None)}
-  # A picture that stands in several pairs is one picture: the unbiased estimate must not pair it with itself.
-  (a_once, of_a), (b_once, of_b) = (np.unique(x, axis=0, return_inverse=True) for x in (a, b))
-  to_a, to_b = np.eye(len(a_once))[of_a.ravel()], np.eye(len(b_once))[of_b.ravel()]
   kernel = intervals.estimate(
-    lambda w: metrics.kernel_distance(a_once, b_once, w @ to_a, w @ to_b, gamma), intervals.bootstrap_weights(people)
+    lambda w: metrics.kernel_distance(a, b, gamma, people, people, w, w), intervals.bootstrap_weights(people)
   )
   value = metrics.frechet_distance(a, b)
   drawn = []

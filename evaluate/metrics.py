@@ -175,39 +175,44 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 def kernel_distance(
   a: np.ndarray,
   b: np.ndarray,
+  gamma: float | None = None,
+  people_a: np.ndarray | None = None,
+  people_b: np.ndarray | None = None,
   weights_a: np.ndarray | None = None,
   weights_b: np.ndarray | None = None,
-  gamma: float | None = None,
 ) -> np.ndarray:
-  """Unbiased squared maximum mean discrepancy with the kernel (gamma x.y + 1)^3. Zero in the mean for equal
-  distributions.
+  """Unbiased squared maximum mean discrepancy with the kernel (gamma x.y + 1)^3; 0 in the mean for equal distributions.
 
   Source: Binkowski et al. 2018 (KID), where gamma is 1 / D. That suits features whose squares are near 1 each; dlib's
-  descriptors have a squared length near 2, and with 1 / 128 the kernel would be all but linear and see means only: they
-  take gamma = 1.
+  descriptors have a squared length near 2, and with 1 / 128 the kernel would be all but linear and see means only:
+  they take gamma = 1. The estimate is unbiased for independent pictures. Two pictures of a person are not, so where people
+  are given, a pair of one person's pictures never counts, neither within a set nor between the sets.
 
   Args:
     a: [N, D] features.
     b: [M, D] features.
-    weights_a: [..., N] how often each counts (a picture is never paired with itself); once if not given.
-    weights_b: [..., M] likewise.
     gamma: scale of the inner product; 1 / D if not given.
+    people_a: [N] whose picture each is; without, each picture of `a` and of `b` is somebody else's.
+    people_b: [M] likewise, with the same names.
+    weights_a: [..., N] how often each counts; once if not given.
+    weights_b: [..., M] likewise.
   Returns:
-    [...] float64; NaN where the weights leave a single picture.
+    [...] float64; NaN where nothing but pairs of one person is left.
   """
   gamma = 1 / a.shape[1] if gamma is None else gamma
-  a, b = a.astype(np.float64), b.astype(np.float64)
+  people_a = np.arange(len(a)) if people_a is None else people_a
+  people_b = np.arange(len(a), len(a) + len(b)) if people_b is None else people_b
   u = np.ones(len(a)) if weights_a is None else weights_a
   v = np.ones(len(b)) if weights_b is None else weights_b
 
-  def within(x, w):
-    kernel = (gamma * x @ x.T + 1) ** 3
-    np.fill_diagonal(kernel, 0)
+  def mean(x, of_x, w, y, of_y, z):
+    counts = (of_x[:, None] != of_y).astype(np.float64)
+    kernel = (gamma * x.astype(np.float64) @ y.astype(np.float64).T + 1) ** 3 * counts
     with np.errstate(divide='ignore', invalid='ignore'):
-      return ((w @ kernel) * w).sum(-1) / (w.sum(-1) ** 2 - (w**2).sum(-1))
+      return ((w @ kernel) * z).sum(-1) / ((w @ counts) * z).sum(-1)
 
-  between = ((u @ ((gamma * a @ b.T + 1) ** 3)) * v).sum(-1) / (u.sum(-1) * v.sum(-1))
-  return within(a, u) + within(b, v) - 2 * between
+  within = mean(a, people_a, u, a, people_a, u) + mean(b, people_b, v, b, people_b, v)
+  return within - 2 * mean(a, people_a, u, b, people_b, v)
 
 
 def _check_pair(outputs: np.ndarray, targets: np.ndarray) -> None:

@@ -137,5 +137,25 @@ def test_kernel_distance_against_loops():
   within_b = np.mean([k(b[i], b[j]) for i in range(4) for j in range(4) if i != j])
   between = np.mean([k(x, y) for x in a for y in b])
   np.testing.assert_allclose(metrics.kernel_distance(a, b), within_a + within_b - 2 * between)
-  twice = metrics.kernel_distance(a, b, np.array([[2.0] * 5, [1, 1, 1, 1, 0]]), np.array([[3.0] * 4, [1] * 4]))
-  np.testing.assert_allclose(twice, [metrics.kernel_distance(a, b), metrics.kernel_distance(a[:4], b)])
+  weights = np.array([[2.0] * 5, [1, 1, 1, 1, 0]]), np.array([[3.0] * 4, [1] * 4])
+  # Twice the same picture is still one picture: it is not paired with itself.
+  found = metrics.kernel_distance(a, b, weights_a=weights[0], weights_b=weights[1])
+  np.testing.assert_allclose(found, [metrics.kernel_distance(a, b), metrics.kernel_distance(a[:4], b)])
+
+
+def test_kernel_distance_leaves_out_pairs_of_one_person():
+  rng = np.random.default_rng(3)
+  people = np.repeat(np.arange(200), 5)
+  # Pictures of a person are nearly the same: without names they look like a narrower distribution.
+  a = rng.normal(size=(200, 4))[people] + rng.normal(0, 0.1, (1000, 4))
+  b = a + rng.normal(0, 0.1, a.shape)
+  known = metrics.kernel_distance(a, b, 1.0, people, people)
+  other = metrics.kernel_distance(a, rng.normal(0, 1.3, a.shape), 1.0, people, people)
+  assert abs(known) < 0.2 < 1 < other
+  pairs = [(i, j) for i in range(10) for j in range(10) if people[i] != people[j]]
+
+  def mean(x, y):
+    return np.mean([(x[i] @ y[j] + 1) ** 3 for i, j in pairs])
+
+  by_hand = mean(a, a) + mean(b, b) - 2 * mean(a, b)
+  np.testing.assert_allclose(metrics.kernel_distance(a[:10], b[:10], 1.0, people[:10], people[:10]), by_hand)
