@@ -185,8 +185,8 @@ def kernel_distance(
 
   Source: Binkowski et al. 2018 (KID), where gamma is 1 / D. That suits features whose squares are near 1 each; dlib's
   descriptors have a squared length near 2, and with 1 / 128 the kernel would be all but linear and see means only:
-  they take gamma = 1. The estimate is unbiased for independent pictures. Two pictures of a person are not, so where people
-  are given, a pair of one person's pictures never counts, neither within a set nor between the sets.
+  they take gamma = 1. The estimate is unbiased for independent pictures. Two pictures of a person are not, so where
+  people are given, a pair of one person's pictures never counts, neither within a set nor between the sets.
 
   Args:
     a: [N, D] features.
