@@ -117,7 +117,8 @@ def shade(albedo: tf.Tensor, normals: tf.Tensor, points: tf.Tensor, light: Light
   if light.directions.shape[1] == 0:
     return color
   outgoing = tf.math.l2_normalize(-points, axis=-1, epsilon=1e-12)
-  exponent = tf.broadcast_to(tf.convert_to_tensor(shininess, albedo.dtype), shape[:-1] + [1])
+  exponent = tf.convert_to_tensor(shininess, albedo.dtype)
+  exponent = exponent if exponent.shape.rank else tf.reshape(exponent, [1] * rank)
   mirror = tf.ones_like(albedo)
   for number in range(light.directions.shape[1]):
     direction = tf.math.l2_normalize(light.directions[:, number], axis=-1, epsilon=1e-12)
