@@ -26,6 +26,7 @@ OWN_FILES = (
   '.*.temporary-*',
   'features.json',
   'dataset_info.json',
+  'LICENSE',
   '*.labels.txt',
   'skipped.csv',
   'contact_sheet.png',
