@@ -1,0 +1,178 @@
+"""Every flag does something: for each field of each registered config, a second value and what it must change.
+
+A field without an entry fails, and so does an entry without a field. An entry is (second value, effect): `losses` of two steps,
+`shape` of the weights, their `values`, the `batches`, the rendered `world`, a refusal, the phases, or `elsewhere`, a named test.
+"""
+
+import dataclasses
+import functools
+import pathlib
+
+import pytest
+import tensorflow as tf
+
+from input_pipeline import PIPELINES, synthetic, triplets
+from models import SYSTEMS, runs
+from train.rehearsal import make_batch
+
+pytestmark = pytest.mark.usefixtures('toy_system')
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def losses(phase='train', **base):
+  return lambda name, changes: _losses(name, phase, base) != _losses(name, phase, {**base, **changes})
+
+
+def weights(name, changes):
+  return runs.build(tiny(name, **changes)).get_weights()
+
+
+def shape(**base):
+  def differs(name, changes):
+    first, second = ([w.shape for w in weights(name, {**base, **c})] for c in ({}, changes))
+    return first != second
+  return differs
+
+
+def values(name, changes):
+  return any((a != b).any() for a, b in zip(weights(name, {}), weights(name, changes), strict=True))
+
+
+def phases(name, changes):
+  system = SYSTEMS[name]
+  return system.phases(tiny(name)) != system.phases(tiny(name, **changes))
+
+
+def batch_shapes(name, changes):
+  return PIPELINES[name](tiny(name)).spec() != PIPELINES[name](tiny(name, **changes)).spec()
+
+
+def world(name, changes):
+  return synthetic.dataset_path(tiny(name)) != synthetic.dataset_path(tiny(name, **changes))
+
+
+def augmentation(name, changes):
+  step = tf.constant(0, tf.int64)
+  before, after = (triplets.draw_changes(tiny(name, **c), (0, 0), step) for c in ({}, changes))
+  assert before is None
+  still = {'flip': 1.0, 'scale': 1.0, 'shift': 0.0, 'gains': 0.0}
+  return any((after[key].numpy() != value).any() for key, value in still.items())
+
+
+def refused(text):
+  def is_refused(name, changes):
+    with pytest.raises((ValueError, OSError), match=text):
+      PIPELINES[name](tiny(name, **changes)).held_out(1)
+    return True
+  return is_refused
+
+
+def elsewhere(test):
+  def exists(name, changes):
+    path, _, function = test.partition('::')
+    return f'def {function}(' in (ROOT / path).read_text()
+  return exists
+
+
+LOOP = 'tests/train/test_loop.py::'
+RUN = {
+    'train_steps': (3, phases),
+    'batch_size': (6, losses()),
+    'log_every': (2, elsewhere(LOOP + 'test_a_run_directory')),
+    'checkpoint_every': (2, elsewhere(LOOP + 'test_a_run_directory')),
+    'keep_checkpoints': (2, elsewhere(LOOP + 'test_a_run_directory')),
+    'sample_every': (4, elsewhere(LOOP + 'test_a_run_directory')),
+    'evaluate': (False, elsewhere(LOOP + 'test_a_finished_run_says_so_and_is_evaluated')),
+    'seed': (1, values),
+    'deterministic': (True, elsewhere('tests/train/test_devices.py::test_deterministic_kernels')),
+    'strategy': ('mirrored', elsewhere('tests/conformance/test_conformance.py::test_two_replicas_equal_one')),
+    'cpu_devices': (2, refused('cpu_devices=2 leaves devices idle')),
+    'worker_timeout': (1, elsewhere('tests/train/test_devices.py::test_a_worker_alone_waits_and_gives_up')),
+    'xla': ('on', elsewhere('tests/train/test_devices.py::test_xla_compiles_the_step')),
+    'precision': ('mixed_bfloat16', losses()),
+    'steps_per_execution': (3, refused('is not a multiple of steps_per_execution=3')),
+    'init_from': ('run', elsewhere(LOOP + 'test_init_from_takes_weights_and_nothing_else')),
+}
+# The toy draws noise, so these are shown on the systems that read faces.
+DATA = {
+    'dataset': ('nowhere', refused('dataset=nowhere')),
+    'data_dir': ('elsewhere', world),
+    'cache_gb': (0.0, elsewhere('tests/input_pipeline/test_triplets.py::test_reading_by_row_gives_the_same_batches')),
+    'face_model': ('nowhere.npz', refused('nowhere.npz')),
+    'alignment': ('similarity', world),
+    'template_scale': (0.7, world),
+    'identities': (5, world),
+    'images_per_identity': (3, world),
+    'world_seed': (1, world),
+    'augment_flip': (True, augmentation),
+    'augment_shift': (0.1, augmentation),
+    'augment_scale': (0.1, augmentation),
+    'augment_colour': (0.1, augmentation),
+}
+OWN = {
+    'toy': {
+        'image_size': (16, batch_shapes),
+        'learning_rate': (0.5, losses()),
+        'warm_steps': (3, phases),
+        'ema_decay': (0.0, shape()),
+    },
+    'gcgan': {
+        'image_size': (64, shape()),
+        'width': (1 / 8, shape()),
+        'condition': ('onehot', shape(pretrain_steps=0, init_from='run')),
+        'expressions': (7, shape(condition='onehot', pretrain_steps=0)),
+        'n_skips': (3, losses()),
+        'skip': ('concat', shape()),
+        'output_norm': (False, shape()),
+        'pretrain_steps': (3, phases),
+        'learning_rate': (1e-2, losses()),
+        'learning_rate_decay': (0.5, losses(learning_rate_decay_every=1)),
+        'learning_rate_decay_every': (1, losses(learning_rate_decay=0.5)),
+        'learning_rate_floor': (4.9e-5, losses(learning_rate_decay=0.5, learning_rate_decay_every=1)),
+        'critic_steps': (3, losses()),
+        'contrastive_weight': (0.5, losses('pretrain')),
+        'landmark_weight': (0.5, losses('pretrain')),
+        'image_weight': (2.0, losses()),
+        'adversarial_weight': (0.1, losses()),
+        'penalty_weight': (1.0, losses()),
+        'margin': (50.0, losses('pretrain')),
+        'contrastive_balance': ('class', losses('pretrain')),
+        'image_loss_reduction': ('sum', losses()),
+        'real_sample': ('target', losses()),
+        'landmark_jitter': (0.1, losses('pretrain')),
+        'ema_decay': (0.9, shape()),
+    },
+}
+
+
+def tiny(name, **changes):
+  return SYSTEMS[name].Config.tiny(**changes)
+
+
+@functools.cache
+def _steps(name, phase, changes):
+  config = tiny(name, **dict(changes))
+  system = runs.build(config)
+  system.start_phase(phase)
+  spec = PIPELINES[name](config).spec()
+  return [{k: float(v) for k, v in system.train_step(make_batch(spec, t)).items()} for t in range(2)]
+
+
+def _losses(name, phase, changes):
+  return _steps(name, phase, tuple(sorted(changes.items())))
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_every_field_has_an_entry_and_every_entry_a_field(name):
+  entries = {*RUN, *DATA, *OWN[name]}
+  assert entries == {f.name for f in dataclasses.fields(SYSTEMS[name].Config)}
+  assert set(SYSTEMS) == set(OWN)
+
+
+@pytest.mark.parametrize('name, field', [(name, field) for name in OWN for field in
+                                         [*RUN, *(DATA if name != 'toy' else ()), *OWN[name]]])
+def test_a_second_value_changes_what_it_should(name, field):
+  value, effect = {**RUN, **DATA, **OWN[name]}[field]
+  default = {f.name: f.default for f in dataclasses.fields(SYSTEMS[name].Config)}[field]
+  assert value != default and type(value) is type(default), 'the entry tests nothing'
+  assert effect(name, {field: value})
