@@ -52,7 +52,7 @@ def export(workdir: str | Path, output: str | Path) -> Path:
   try:
     tf.saved_model.save(root, str(temporary), signatures=functions)
     (temporary / 'assets.extra').mkdir()
-    runs.save_flags(model.config, temporary / 'assets.extra')
+    runs.write_file(temporary / 'assets.extra' / 'flags.cfg', runs.flags_text(model.config))
     difference = check_parity(model.signatures(), load(temporary))
     os.replace(temporary, version)
   finally:

@@ -231,3 +231,14 @@ def test_faces_are_read_alike_here_and_in_two_processes():
   there = embeddings._run(images[rows], boxes, describe[rows], 2)
   for a, b in zip(here, there, strict=True):
     np.testing.assert_array_equal(a[rows], b)
+
+
+@pytest.mark.slow  # Inception v3 is large.
+def test_inception_features_from_a_file_of_weights(tmp_path):
+  network = tf.keras.applications.InceptionV3(include_top=False, pooling='avg', weights=None)
+  network.save_weights(tmp_path / 'w.h5')
+  images = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3)).astype(np.uint8)
+  features = embeddings.inception_features(images, tmp_path / 'w.h5', batch_size=2)
+  large = tf.image.resize(images, (299, 299), 'bicubic', antialias=True)
+  expected = network(tf.clip_by_value(large, 0, 255) / 127.5 - 1, training=False)
+  np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
