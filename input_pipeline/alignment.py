@@ -149,7 +149,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     [size, size, 3] or [size, size] uint8.
   """
   inverse = invert(matrix)
-  corners = transform_points([[-1, -1], [size, -1], [-1, size], [size, size]], inverse)
+  corners = transform_points(np.array([[-1, -1], [size, -1], [-1, size], [size, size]]), inverse)
   height, width = image.shape[:2]
   margin = 3
   left, top = np.floor(corners.min(axis=0)).astype(int) - margin

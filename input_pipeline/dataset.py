@@ -242,10 +242,11 @@ class PreparedDataset:
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:
   """Shrinks [H, H, 3] uint8 to [size, size, 3] uint8, antialiased: the mean of the covered pixels by whole factors."""
-  if image.shape[0] == size:
+  height: Any = image.shape[0]
+  if height == size:
     return image
-  if image.shape[0] % size == 0:
-    factor = image.shape[0] // size
+  if height % size == 0:
+    factor = height // size
     small = tf.reduce_mean(tf.reshape(tf.cast(image, tf.float32), [size, factor, size, factor, 3]), axis=[1, 3])
   else:
     small = tf.image.resize(image, [size, size], 'bilinear', antialias=True)

@@ -44,7 +44,7 @@ def _dlib(path: str) -> tuple[Any, Any]:
   import dlib
 
   try:
-    return dlib.get_frontal_face_detector(), dlib.shape_predictor(path)
+    return dlib.get_frontal_face_detector(), dlib.shape_predictor(path)  # pyright: ignore - a module without types
   except RuntimeError as error:
     reason = ' '.join(str(error).split())
     raise ValueError(f'{path} is not a dlib shape predictor ({reason})') from None

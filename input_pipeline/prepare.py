@@ -313,35 +313,36 @@ def report(statistics: dict[str, Any], output: str) -> None:
   print(f'look at {os.path.join(output, "contact_sheet.png")}')
 
 
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DataConfig)}
+FLAGS = flags.FlagValues()
+flags.DEFINE_string(
+  'input', None, 'Folder of photographs: IDENTITY/EXPRESSION*.jpg, or any with --manifest.', flag_values=FLAGS
+)
+flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_values=FLAGS)
+flags.DEFINE_string(
+  'manifest', '', 'CSV with columns file, identity, expression and optionally split, pose, light.', flag_values=FLAGS
+)
+flags.DEFINE_multi_string(
+  'where', [], 'Use only rows with COLUMN=VALUE or COLUMN=PREFIX* (repeatable).', flag_values=FLAGS
+)
+flags.DEFINE_string('alignment', _DEFAULTS['alignment'], 'paper or similarity.', flag_values=FLAGS)
+flags.DEFINE_float(
+  'template_scale', _DEFAULTS['template_scale'], 'Size of the alignment template about the centre.', flag_values=FLAGS
+)
+flags.DEFINE_integer('crop_size', 128, 'Width and height of the stored crops.', 16, 1024, flag_values=FLAGS)
+flags.DEFINE_string('landmark_model', '', "dlib's file of 68 points; empty means the installed one.", flag_values=FLAGS)
+flags.DEFINE_string(
+  'test_identities', '', 'How many people to hold out, or their names with commas.', flag_values=FLAGS
+)
+flags.DEFINE_float('test_fraction', 0.1, 'Share of the people to hold out.', 0.0, 1.0, flag_values=FLAGS)
+flags.DEFINE_string('runner', '', 'Apache Beam runner; empty uses processes on this machine.', flag_values=FLAGS)
+flags.DEFINE_integer('processes', 0, 'Number of processes; 0 means one per core.', 0, 1024, flag_values=FLAGS)
+flags.DEFINE_bool('overwrite', False, 'Replace a data set that was made otherwise.', flag_values=FLAGS)
+
+
 def main(argv: Sequence[str]) -> None:
   """The command."""
-  defaults = {field.name: field.default for field in dataclasses.fields(DataConfig)}
-  values = flags.FlagValues()
-  flags.DEFINE_string(
-    'input', None, 'Folder of photographs: IDENTITY/EXPRESSION*.jpg, or any with --manifest.', flag_values=values
-  )
-  flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_values=values)
-  flags.DEFINE_string(
-    'manifest', '', 'CSV with columns file, identity, expression and optionally split, pose, light.', flag_values=values
-  )
-  flags.DEFINE_multi_string(
-    'where', [], 'Use only rows with COLUMN=VALUE or COLUMN=PREFIX* (repeatable).', flag_values=values
-  )
-  flags.DEFINE_string('alignment', defaults['alignment'], 'paper or similarity.', flag_values=values)
-  flags.DEFINE_float(
-    'template_scale', defaults['template_scale'], 'Size of the alignment template about the centre.', flag_values=values
-  )
-  flags.DEFINE_integer('crop_size', 128, 'Width and height of the stored crops.', 16, 1024, flag_values=values)
-  flags.DEFINE_string(
-    'landmark_model', '', "dlib's file of 68 points; empty means the installed one.", flag_values=values
-  )
-  flags.DEFINE_string(
-    'test_identities', '', 'How many people to hold out, or their names with commas.', flag_values=values
-  )
-  flags.DEFINE_float('test_fraction', 0.1, 'Share of the people to hold out.', 0.0, 1.0, flag_values=values)
-  flags.DEFINE_string('runner', '', 'Apache Beam runner; empty uses processes on this machine.', flag_values=values)
-  flags.DEFINE_integer('processes', 0, 'Number of processes; 0 means one per core.', 0, 1024, flag_values=values)
-  flags.DEFINE_bool('overwrite', False, 'Replace a data set that was made otherwise.', flag_values=values)
+  values = FLAGS
   commands.parse(values, argv, __doc__ or '')
   for name in ('input', 'output'):
     if not values[name].value:

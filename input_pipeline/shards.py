@@ -141,7 +141,7 @@ def write_atomically(path: str, content: str | bytes) -> None:
 
 def is_whole(path: str, count: int) -> bool:
   """Whether a shard exists, opens and has `count` records. A truncated file has lost its footer and does not open."""
-  from array_record.python import array_record_module
+  from array_record.python import array_record_module  # pyright: ignore - a module without types
 
   if not os.path.isfile(path):
     return False
@@ -165,7 +165,7 @@ def write_shard(
 
   The features travel to the workers as they are; `make_examples(split, shard)` is a pure, picklable function.
   """
-  from array_record.python import array_record_module
+  from array_record.python import array_record_module  # pyright: ignore - a module without types
 
   split, shard = unit
   path = os.path.join(output, shard_name(name, split, shard, len(splits[split])))

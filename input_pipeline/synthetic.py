@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from input_pipeline import alignment, dataset, shards
@@ -257,7 +258,7 @@ def landmarks_of(world: World, people: list[int], expression: np.ndarray, turned
   """[B, 68, 2] landmarks in pixels of people with the expressions [B, E] and angles [B, 3], without a picture."""
   size = RENDER_SIZE * world.made_from['crop_size'] // 128
   model = world.model
-  vertices = model.vertices(np.stack([world.person(p).identity for p in people]), expression)
+  vertices = model.vertices(tf.constant(np.stack([world.person(p).identity for p in people])), tf.constant(expression))
   points = place(model.landmark_points(vertices), frame(turned, ZOOM, np.array(SHIFT)))
   return project(points, make_camera(len(people), FIELD_OF_VIEW), size, size).numpy()[..., :2] - 0.5
 

@@ -183,9 +183,8 @@ class Triplets:
       if changes is not None:
         landmarks = change_landmarks(landmarks, changes)
       expression = tf.gather(table['expression'], rows)
-      order = tf.random.experimental.stateless_shuffle(
-        index, seed=tf.stack([seeds[0] ^ seeds[1], tf.cast(step, tf.int32)])
-      )
+      noise = tf.random.stateless_uniform([count], tf.stack([seeds[0] ^ seeds[1], tf.cast(step, tf.int32)]))
+      order = tf.argsort(noise, stable=True)
       reference, reference_expression = tf.gather(landmarks[:, 1], order), tf.gather(expression[:, 1], order)
       rows = rows[part]
       flat = tf.reshape(rows, [-1])
@@ -320,7 +319,7 @@ def shuffled(element: tf.Tensor, count: int, seeds: Sequence[int]) -> tf.Tensor:
     count: length of an epoch.
     seeds: two numbers below 2**31.
   """
-  epoch, position = element // count, element % count
+  epoch, position = tf.math.floordiv(element, count), tf.math.floormod(element, count)
   seed = tf.stack([tf.fill(tf.shape(epoch), tf.constant(s, tf.int64)) for s in seeds] + [epoch], axis=1)
   return tf.raw_ops.RandomIndexShuffle(index=position, seed=seed, max_index=tf.constant(count - 1, tf.int64), rounds=4)
 
@@ -354,14 +353,14 @@ def change_landmarks(landmarks: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.
   """Moves the points [B, 2, 68, 2] of a pair as `change_images` moves its pictures."""
   flip = changes['flip'][:, None, None]
   mirrored = tf.gather(landmarks, tf.constant(alignment.MIRROR), axis=2)
-  landmarks = tf.where(flip[..., None] < 0, mirrored, landmarks)
+  landmarks = tf.where(tf.expand_dims(flip, -1) < 0, mirrored, landmarks)
   landmarks *= tf.stack([flip, tf.ones_like(flip)], axis=-1) * changes['scale'][:, None, None, None]
   return landmarks + changes['shift'][:, None, None]
 
 
 def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor:
   """Moves and colours both pictures [B, 2, S, S, 3] of each pair alike; the edge pixels repeat beyond the picture."""
-  size = images.shape[2]
+  size: Any = images.shape[2]
   scale, shift = changes['scale'], changes['shift']
   zero = tf.zeros_like(scale)
 

@@ -116,7 +116,8 @@ def _map_on_processes(function: Callable[[Any], int], units: Sequence[Any], coun
         worker.stdin.flush()
         results.put(pickle.load(worker.stdout))
     except queue.Empty:
-      worker.stdin.close()
+      with contextlib.suppress(BrokenPipeError):
+        worker.stdin.close()
     except (EOFError, BrokenPipeError, pickle.UnpicklingError):
       results.put(
         RuntimeError(
@@ -140,6 +141,9 @@ def _map_on_processes(function: Callable[[Any], int], units: Sequence[Any], coun
     for worker in workers:
       worker.kill()
       worker.wait()
+    for thread in threads:  # each ends at the end of its worker's pipe
+      thread.join()
+    for worker in workers:
       assert worker.stdin and worker.stdout
       with contextlib.suppress(BrokenPipeError):
         worker.stdin.close()
@@ -173,8 +177,8 @@ def check_runner(runner: str) -> None:
 
 def _map_on_beam(function: Callable[[Any], int], units: Sequence[Any], runner: str) -> None:
   check_runner(runner)
-  import apache_beam as beam
-  from apache_beam.options.pipeline_options import PipelineOptions
+  import apache_beam as beam  # pyright: ignore[reportMissingImports] - an extra
+  from apache_beam.options.pipeline_options import PipelineOptions  # pyright: ignore[reportMissingImports]
 
   local = {'direct_running_mode': 'multi_processing', 'direct_num_workers': 0} if runner == 'DirectRunner' else {}
   with beam.Pipeline(runner=runner, options=PipelineOptions.from_dictionary(local)) as pipeline:
