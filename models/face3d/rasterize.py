@@ -12,8 +12,8 @@ a scatter with minimum: the result does not depend on any order, and equal depth
 Which triangle a pixel shows is not differentiable; barycentrics and depth are recomputed from the vertices of that
 triangle and are. For gradients through silhouettes see `render.py`.
 
-Memory (float32, beyond inputs and outputs): 52 bytes a triangle and image, 8 bytes a pixel and image while searching,
-132 bytes a pixel and image for the recomputed barycentrics, and 2 MB for a chunk of windows, whatever the image.
+Memory, measured on a CPU beside inputs and outputs: 110 bytes a triangle and image (5.4 MB for 50,000 triangles) and 8
+bytes a pixel and image. `render` as a whole: 200 bytes a pixel and image forward, 510 with the gradient.
 """
 
 import math
