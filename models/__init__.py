@@ -1,8 +1,9 @@
-"""Systems by name. A system registers by one line here."""
+"""The systems, their settings, and runs on disk."""
 
 from models.gcgan import GCGAN
+from models.gcgan_config import GCGANConfig
+from models.registry import SYSTEMS
+from models.runs import load_config, restore
 from models.system import System
 
-SYSTEMS: dict[str, type[System]] = {'gcgan': GCGAN}
-
-__all__ = ['SYSTEMS']
+__all__ = ['GCGAN', 'GCGANConfig', 'SYSTEMS', 'System', 'load_config', 'restore']

@@ -19,7 +19,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from models import SYSTEMS
+from models.registry import SYSTEMS
 from models.config import ConfigError, check_fields, format_value, parse_value
 from models.system import System
 

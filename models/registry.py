@@ -1,0 +1,6 @@
+"""Systems by name. A system registers by one line here."""
+
+from models.gcgan import GCGAN
+from models.system import System
+
+SYSTEMS: dict[str, type[System]] = {'gcgan': GCGAN}
