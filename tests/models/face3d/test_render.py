@@ -176,7 +176,7 @@ def test_silhouettes_pull_towards_the_target():
   @tf.function  # XLA needs ten seconds to compile the splat's gradient
   def pull(offset, silhouette_gradients):
     translation = tf.constant([[0., 0., -8.]])
-    goal = tf.stop_gradient(picture(translation + offset, silhouette_gradients))
+    goal = picture(translation + offset, False)
     with tf.GradientTape() as tape:
       tape.watch(translation)
       loss = tf.reduce_mean((picture(translation, silhouette_gradients) - goal) ** 2)
@@ -188,4 +188,4 @@ def test_silhouettes_pull_towards_the_target():
     assert direction[axis] * step > 0, (axis, step)
     if axis < 2:
       assert (np.abs(np.delete(direction, axis)) < .3 * abs(direction[axis])).all(), (axis, step)
-  np.testing.assert_allclose(pull(offset, False), 0, atol=1e-5)  # a plain picture does not know its outline
+  np.testing.assert_allclose(pull(offset, False), 0, atol=1e-4)  # a plain picture does not know its outline
