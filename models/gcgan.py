@@ -6,6 +6,7 @@ and the generator G and the critic D play WGAN-GP beside an L1 loss. Where the p
 the reading is a field of `GCGANConfig`, named [paper], [released code] or [choice].
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -185,25 +186,26 @@ class GCGAN(System):
 
   # Training.
 
-  def _noise_seed(self, *stream: int) -> tf.Tensor:
-    """A seed for stateless draws of this step; other streams give independent draws."""
-    seed = tf.constant([self.config.seed, 0], tf.int64)
-    for part in (self.step, *stream):
-      seed = tf.random.fold_in(seed, part)
-    return seed
+  def _draw(self, distribution: Callable, shape: list, stream: int, index: tf.Tensor) -> tf.Tensor:
+    """Noise [B, *shape] of this step for the samples of this replica.
+
+    It is drawn for the global batch, from (seed, stream, step), so that replicas agree with a single device. The
+    algorithm is named because XLA would choose another.
+    """
+    seed = tf.stack([tf.constant(self.config.seed + (stream << 31), tf.int64), self.step])
+    return tf.gather(distribution([self.config.batch_size, *shape], seed, alg='philox'), index)
 
   def _epsilon(self, index: tf.Tensor, iteration: int) -> tf.Tensor:
-    """[B] in [0, 1): where critic update `iteration` measures its slope. Drawn for the global batch: replicas agree."""
-    draws = tf.random.stateless_uniform([self.config.batch_size], self._noise_seed(0, iteration), alg='philox')
-    return tf.gather(draws, index)
+    """[B] in [0, 1): where critic update `iteration` measures its slope."""
+    return self._draw(tf.random.stateless_uniform, [], 2 + iteration, index)
 
-  def _landmarks(self, batch: Batch, name: str, stream: int) -> tf.Tensor:
+  def _landmarks(self, batch: Batch, name: str) -> tf.Tensor:
     landmarks = batch[f'{name}_landmarks']
     if self.config.landmark_jitter == 0:
       return landmarks
-    shape = [self.config.batch_size, *landmarks.shape[1:]]
-    noise = tf.random.stateless_normal(shape, self._noise_seed(stream), alg='philox')
-    return landmarks + self.config.landmark_jitter * tf.gather(noise, batch['index'])
+    stream = ('target', 'reference').index(name)
+    noise = self._draw(tf.random.stateless_normal, landmarks.shape[1:].as_list(), stream, batch['index'])
+    return landmarks + self.config.landmark_jitter * noise
 
   def _mean(self, values: tf.Tensor) -> tf.Tensor:
     """This replica's share of the mean over the global batch."""
@@ -215,7 +217,7 @@ class GCGAN(System):
     Targets and references go through E in one pass. The references are the batch's own landmarks in another order, so
     the batch moments are those of two passes.
     """
-    target, reference = self._landmarks(batch, 'target', 1), self._landmarks(batch, 'reference', 2)
+    target, reference = self._landmarks(batch, 'target'), self._landmarks(batch, 'reference')
     different = tf.not_equal(batch['target_expression'], batch['reference_expression'])
     gradients, logs = self.replica_local(self._embedding_gradients)(
         target, reference, different, self._pair_weights(different))
@@ -255,7 +257,7 @@ class GCGAN(System):
     for each critic update moves them six times towards the same batch.)
     """
     config = self.config
-    condition = self._condition(self._landmarks(batch, 'target', 1), batch['target_expression'])
+    condition = self._condition(self._landmarks(batch, 'target'), batch['target_expression'])
     generate = self.replica_local(lambda images, codes: self.generator([images, codes], training=True))
     critic_gradients = self.replica_local(self._critic_gradients)
     with tf.GradientTape() as tape:

@@ -80,7 +80,7 @@ def test_initial_weights():
 
 def test_layer_norm_normalises_samples_and_scales_channels():
   layer, values = ChannelLayerNorm(), tf.random.stateless_normal([2, 3, 4, 5], [0, 0]) * 3 + 1
-  layer.build(values.shape)
+  layer(values)
   assert [w.shape for w in layer.weights] == [(5,), (5,)]
   scale, offset = np.arange(1.0, 6.0, dtype=np.float32), np.arange(5.0, dtype=np.float32)
   layer.gamma.assign(scale)
@@ -242,7 +242,7 @@ def test_readings_change_the_game():
 def test_jitter_is_small_and_differs_by_sample():
   system = make_system(landmark_jitter=0.01)
   batch = make_batch(system.config)
-  moved = (system._landmarks(batch, 'target', 1) - batch['target_landmarks']).numpy()
+  moved = (system._landmarks(batch, 'target') - batch['target_landmarks']).numpy()
   assert 0.008 < moved.std() < 0.012 and not np.allclose(moved[0], moved[1])
 
 
