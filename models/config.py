@@ -45,7 +45,7 @@ def check_fields(config: Any) -> None:
            or (low is not None and value < low)
            or (high is not None and value > high)
            or (choices is not None and value not in choices)
-           or (wanted is str and any(ord(c) < 32 for c in value)))
+           or (isinstance(value, str) and any(ord(c) < 32 for c in value)))
     if bad:
       raise ConfigError(f'{field.name}={value!r} is not allowed: {allowed(field)} is needed', (field.name,))
   if isinstance(config, RunConfig):

@@ -207,7 +207,7 @@ def last_checkpoint(workdir: str | os.PathLike, phases: list[str], say: Callable
 def build(config: Any) -> System:
   """Builds the system of a config; the same config gives the same weights."""
   tf.keras.utils.set_random_seed(config.seed)
-  return SYSTEMS[config.system](config)
+  return SYSTEMS[config.system](config)  # pyright: ignore[reportReturnType]  (Keras' own __new__ hides the class.)
 
 
 def read_checkpoint(checkpoint: tf.train.Checkpoint, path: str | os.PathLike) -> None:

@@ -14,15 +14,16 @@ from train.strategies import Plan
 
 
 def make_batch(spec: Mapping[str, tf.TensorSpec], seed: int = 0) -> dict[str, tf.Tensor]:
-  """A batch of the given shapes: floats uniform in [-1, 1], int32 labels 0 and 1 in turns, int64 counting from 0."""
+  """A batch of the given shapes: floats uniform in [-1, 1], int32 labels 0 or 1, int64 counting from 0."""
   random = np.random.default_rng(seed)
   batch = {}
   for name, wanted in spec.items():
     if wanted.dtype.is_floating:
       batch[name] = tf.constant(random.uniform(-1, 1, wanted.shape), wanted.dtype)
+    elif wanted.dtype == tf.int32:
+      batch[name] = tf.constant(random.integers(0, 2, wanted.shape), tf.int32)
     else:
-      numbers = np.arange(wanted.shape.num_elements()).reshape(wanted.shape)
-      batch[name] = tf.constant(numbers % 2 if wanted.dtype == tf.int32 else numbers, wanted.dtype)
+      batch[name] = tf.reshape(tf.range(wanted.shape.num_elements(), dtype=wanted.dtype), wanted.shape)
   return batch
 
 
@@ -60,7 +61,7 @@ class Rehearsal:
       start = time.perf_counter()
       losses = self._function(self._iterator)
       for value in losses.values():
-        value.numpy()  # Waits until the step is done.
+        float(value)  # Waits until the step is done.
       yield 1000 * (time.perf_counter() - start) / self.config.steps_per_execution
 
   def tensor_mb(self) -> float:

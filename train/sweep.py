@@ -62,7 +62,7 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
 
 
 def _print_summary(codes: dict[tuple[str, int], int], workdir: pathlib.Path) -> None:
-  """One line for each flagfile: how its runs ended, and mean and standard deviation over seeds of what all pictures gave."""
+  """One line for each flagfile: how its runs ended, mean and standard deviation over seeds."""
   tables = {}
   for (name, seed), code in codes.items():
     results = workdir / name / f'seed-{seed}' / 'eval' / 'results.json'
@@ -90,7 +90,7 @@ def main(argv: list[str]) -> None:
   for argument in argv[1:]:
     name, _, value = argument.lstrip('-').partition('=')
     if argument in ('--help', '-h', '--helpfull'):
-      print(__doc__.strip())
+      print((__doc__ or '').strip())
       raise SystemExit(0)
     if not argument.startswith('-'):
       flagfiles.append(argument)
