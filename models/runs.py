@@ -19,8 +19,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.registry import SYSTEMS
 from models.config import ConfigError, check_fields, format_value, parse_value
+from models.registry import SYSTEMS
 from models.system import System
 
 __all__ = ['build', 'checkpoint_path', 'checkpoint_steps', 'copy_weights', 'damage', 'last_checkpoint', 'load_config',
