@@ -82,9 +82,10 @@ class Plan:
     addresses, self.worker = read_tf_config()
     self.workers = len(addresses)
     if self.workers > 1:
-      self.watch = Watch(addresses, self.worker, timeout)
-    # Every worker builds its own server; the constructor returns when all are there.
+      wait_for_workers(addresses, self.worker, timeout)
     self.strategy = _multi_worker()
+    if self.workers > 1:
+      self.watch = Watch(addresses, self.worker)
 
   def distribute(self, dataset_of: Any) -> Any:
     """What `fit` reads.
@@ -160,43 +161,45 @@ def read_tf_config() -> tuple[list[str], int]:
   return addresses, number
 
 
-class Watch:
-  """A thread that waits for the other workers, then notices when one is gone.
+def wait_for_workers(addresses: list[str], worker: int, timeout: int) -> None:
+  """Returns when every worker listens on its port; ends the process with a line if one has not come in time.
 
-  TensorFlow 2.15 cannot take a lost worker back, and its own messages do not say which one is missing: so each worker looks whether the
-  others' ports still answer.
+  TensorFlow's own server would wait inside C++, without a word and for an hour; so this comes before it, with a socket that
+  stands in for the server until the others were seen.
+  """
+  others = {n: a for n, a in enumerate(addresses) if n != worker}
+  start, said = time.monotonic(), 0.0
+  with socket.create_server(('', int(addresses[worker].rpartition(':')[2])), reuse_port=True):
+    while missing := [f'{n} ({a})' for n, a in others.items() if not _answers(a)]:
+      waited = time.monotonic() - start
+      if waited > timeout:
+        leave(f'worker {", ".join(missing)} did not come within {timeout} s (--worker_timeout)')
+      if not said or waited - said >= 10:
+        print(f'waiting for worker {", ".join(missing)}: {waited:.0f} s of {timeout} s', flush=True)
+        said = waited or 1e-9
+      time.sleep(0.5)
+
+
+class Watch:
+  """A thread that notices when another worker is gone.
+
+  TensorFlow 2.15 cannot take a lost worker back, and its own messages do not say which one is missing: so each worker looks
+  whether the others' ports still answer.
   """
 
-  def __init__(self, addresses: list[str], worker: int, timeout: int):
+  def __init__(self, addresses: list[str], worker: int):
     self._others = {n: a for n, a in enumerate(addresses) if n != worker}
-    self._timeout = timeout
     self._stopped = threading.Event()
     self._thread = threading.Thread(target=self._run, daemon=True)
     self._thread.start()
 
   def _run(self) -> None:
-    self._wait_for_all()
     misses = dict.fromkeys(self._others, 0)
     while not self._stopped.wait(_POLL):
       for number, address in self._others.items():
         misses[number] = 0 if _answers(address) else misses[number] + 1
         if misses[number] >= _PATIENCE and not self._stopped.is_set():
           leave(f'worker {number} ({address}) is lost')
-
-  def _wait_for_all(self) -> None:
-    start = time.monotonic()
-    said = -10.0
-    while not self._stopped.is_set():
-      missing = [f'{n} ({a})' for n, a in self._others.items() if not _answers(a)]
-      if not missing:
-        return
-      waited = time.monotonic() - start
-      if waited > self._timeout:
-        leave(f'worker {", ".join(missing)} did not come within {self._timeout} s (--worker_timeout)')
-      if waited - said >= 10:
-        print(f'waiting for worker {", ".join(missing)}: {waited:.0f} s of {self._timeout} s', flush=True)
-        said = waited
-      self._stopped.wait(1)
 
   def explain(self, error: Exception) -> None:
     """Gives the watch time to find who is lost, since TensorFlow often fails first; then speaks for it."""

@@ -56,8 +56,8 @@ class Toy(System):
     return [self.generator]
 
   def step_warm(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    noise = tf.random.stateless_normal([self.config.batch_size, self.config.image_size, self.config.image_size, 3],
-                                       [self.config.seed, tf.cast(self.step, tf.int32)])
+    noise = tf.random.stateless_uniform([self.config.batch_size, self.config.image_size, self.config.image_size, 3],
+                                        [self.config.seed, tf.cast(self.step, tf.int32)], -1, 1, alg='philox')
     with tf.GradientTape() as tape:
       output = self.generator(batch['image'] + 0.1 * tf.gather(noise, batch['index']), training=True)
       loss = tf.reduce_sum(tf.reduce_mean(abs(output - batch['image']), [1, 2, 3])) / self.config.batch_size

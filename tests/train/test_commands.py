@@ -1,0 +1,65 @@
+"""Dry run, benchmark and sweep."""
+
+import json
+import pathlib
+import sys
+
+import pytest
+
+from models import commands
+from train import benchmark, main, sweep
+
+pytestmark = pytest.mark.usefixtures('toy_system')
+ROOT = pathlib.Path(__file__).parents[2]
+TOY = (sys.executable, str(ROOT / 'tests/conformance/toy.py'))
+
+
+def test_a_dry_run_says_all_and_writes_nothing(tmp_path, capsys, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'a.cfg').write_text('# Less rate: the reason.\n--system=toy\n--learning_rate=0.002\n--warm_steps=30\n')
+  before = sorted(tmp_path.rglob('*'))
+  main.main(['main', '--flagfile=a.cfg', '--dry_run', '--strategy=mirrored'])
+  text = capsys.readouterr().out
+  for part in ('Less rate: the reason.', 'learning_rate: 0.01 -> 0.002  (in a.cfg line 3)', 'runs/toy: a new run', 'noise',
+               'image float32 (16, 8, 8, 3)', 'parameters', 'MB of weights', 'warm: 30 steps of', 'train: 200,000 steps of',
+               '2 replicas, here on CPU:0, CPU:1', 'images/s', 'of training on this machine', 'nothing was written'):
+    assert part in text, part
+  assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_benchmark_writes_what_it_measured(tmp_path, capsys):
+  for target in ('train', 'input'):
+    path = tmp_path / 'made' / f'{target}.json'
+    benchmark.main(['benchmark', '--system=toy', f'--target={target}', f'--output={path}', '--batch_size=6'])
+    result = json.loads(path.read_text())
+    assert result['images_per_second'] == pytest.approx(6000 / result['milliseconds_per_step'])
+    assert result['peak_memory_mb'] > 0 and result['measured']['steps'] == 20 and '--batch_size=6' in result['flags']
+    assert target in capsys.readouterr().out
+  assert commands.run(benchmark.main, ['benchmark', '--system=toy', '--phase=sleep']) == 2
+  assert 'error: --phase=sleep is not one of warm, train' in capsys.readouterr().err
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_reports_failures(tmp_path, capfd, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  monkeypatch.setenv('PYTHONPATH', str(ROOT))
+  for name, rate in (('good', 0.01), ('bad', -1)):
+    (tmp_path / f'{name}.cfg').write_text(f'--system=toy\n--learning_rate={rate}\n')
+  files = [str(tmp_path / 'good.cfg'), str(tmp_path / 'bad.cfg')]
+  extra = ['--train_steps=2', '--batch_size=4', '--log_every=1']
+  assert sweep.sweep(files, 1, str(tmp_path / 'runs'), extra, TOY) == 1
+  out, err = capfd.readouterr()
+  assert '1 of 1' in out and '0 of 1' in out and 'error: --learning_rate=-1.0 is not allowed' in err
+  assert (tmp_path / 'runs/good/seed-0/eval/results.json').exists()
+  assert sweep.sweep(files[:1], 1, str(tmp_path / 'runs'), extra, TOY) == 0
+  assert 'seed-0: done before' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--seeds=2'], 'give at least one flagfile'),
+    (['a.cfg', '--workdir=w', '--seeds=none'], '--seeds=none: a number of at least 1 is needed'),
+    (['a.cfg', '--workdir=w', '--seed=1'], 'a sweep gives every run its seed'),
+    (['nowhere.cfg', '--workdir=w'], 'nowhere.cfg: there is no such flagfile'),
+])
+def test_sweep_refuses(arguments, message, capsys):
+  assert commands.run(sweep.main, ['sweep', *arguments]) == 2
+  assert message in capsys.readouterr().err
