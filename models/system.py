@@ -22,8 +22,9 @@ class System(tf.keras.Model):
 
   A subclass builds all networks and optimizers (`optimizer.build(variables)`) in `__init__`, so that a checkpoint restores at
   once, gives its layers `dtype=config.precision`, and defines one method `step_<phase>(batch) -> dict of scalar losses` per
-  phase. All that training changes is a `tf.Variable` reachable from the model. A loss is a sum over the replica's samples divided by `config.batch_size`, so that sums
-  over replicas are means over the global batch; the returned losses are summed over replicas for the log.
+  phase. All that training changes is a `tf.Variable` reachable from the model. A loss is a sum over the replica's
+  samples divided by `config.batch_size`, so that sums over replicas are means over the global batch; the returned
+  losses are summed over replicas for the log.
 
   Attributes:
     Config: the system's config dataclass (extends `RunConfig` and `DataConfig`); its `system` class variable is the name.
