@@ -24,11 +24,15 @@ class ChannelLayerNorm(tf.keras.layers.Layer):
 
   def call(self, inputs: tf.Tensor) -> tf.Tensor:
     """[B, H, W, C] -> [B, H, W, C]."""
-    values = tf.cast(inputs, tf.float32)
-    mean = tf.reduce_mean(values, [1, 2, 3], keepdims=True)
-    variance = tf.reduce_mean(tf.math.squared_difference(values, mean), [1, 2, 3], keepdims=True)
+    _, height, width, channels = inputs.shape
+    cells = tf.reshape(tf.cast(inputs, tf.float32), [-1, height * width, channels])
+    # Sums over cells first and one multiply-add at the end: the fewest walks over a map, also in its second derivative.
+    mean = tf.reduce_mean(tf.reduce_mean(cells, axis=1, keepdims=True), axis=2, keepdims=True)
+    square = tf.reduce_mean(tf.reduce_mean(tf.square(cells), axis=1, keepdims=True), axis=2, keepdims=True)
+    variance = tf.maximum(square - tf.square(mean), 0.0)
     scale = tf.math.rsqrt(variance + self.epsilon) * tf.cast(self.gamma, tf.float32)
-    return tf.cast(values * scale + (tf.cast(self.beta, tf.float32) - mean * scale), inputs.dtype)
+    outputs = cells * scale + (tf.cast(self.beta, tf.float32) - mean * scale)
+    return tf.cast(tf.reshape(outputs, [-1, height, width, channels]), inputs.dtype)
 
   def get_config(self) -> dict:
     return {**super().get_config(), 'epsilon': self.epsilon}
