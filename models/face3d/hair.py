@@ -1,8 +1,8 @@
 """Hair as a shell of strands over the scalp: a grid from the crown to the hair line, and beyond it where hair hangs.
 
-The grid's columns go around the crown, its rows from the crown outwards: `SCALP_ROWS` rows on the scalp up to the hair line,
-then `HANG_ROWS` that fall over the forehead, fall past the ears, or close the shell, by style. Every grid point is bound to a
-triangle of the head, so hair follows the identity.
+The grid's columns go around the crown, its rows from the crown outwards: `SCALP_ROWS` rows on the scalp up to the hair
+line, then `HANG_ROWS` that fall over the forehead, fall past the ears, or close the shell, by style. Every grid point
+is bound to a triangle of the head, so hair follows the identity.
 """
 
 import numpy as np
@@ -10,27 +10,49 @@ from scipy import ndimage
 
 COLUMNS, SCALP_ROWS, HANG_ROWS = 72, 14, 9
 ROWS = SCALP_ROWS + HANG_ROWS
-CENTRE = np.array([0., .22, -.36])
-CROWN = np.array([0., .92, -.39])
+CENTRE = np.array([0.0, 0.22, -0.36])
+CROWN = np.array([0.0, 0.92, -0.39])
 # What describes a person's hair, in this order; lengths in model units (10 cm).
-HAIR_NAMES = ('cap', 'top', 'side', 'edge', 'length', 'opening', 'flare', 'fringe', 'fringe_side', 'recede', 'bald', 'curl',
-              'frizz', 'wave', 'sweep', 'part', 'red', 'green', 'blue', 'gloss', 'seed')
+HAIR_NAMES = (
+  'cap',
+  'top',
+  'side',
+  'edge',
+  'length',
+  'opening',
+  'flare',
+  'fringe',
+  'fringe_side',
+  'recede',
+  'bald',
+  'curl',
+  'frizz',
+  'wave',
+  'sweep',
+  'part',
+  'red',
+  'green',
+  'blue',
+  'gloss',
+  'seed',
+)
 
 
 def hair_line(points):
   """Height above the hair line of points [..., 3] on the mean head: positive where hair grows."""
   x, y, z = np.moveaxis(points, -1, 0)
-  angle = np.arctan2(np.abs(x), z + .3)
-  start = np.interp(angle, np.radians([0, 30, 48, 62, 72, 80, 100, 130, 180]),
-                    [.66, .66, .58, .40, .14, .0, -.30, -.55, -.62])
+  angle = np.arctan2(np.abs(x), z + 0.3)
+  start = np.interp(
+    angle, np.radians([0, 30, 48, 62, 72, 80, 100, 130, 180]), [0.66, 0.66, 0.58, 0.40, 0.14, 0.0, -0.30, -0.55, -0.62]
+  )
   return y - start
 
 
 def grid_directions(polar):
-  """Unit vectors from `CENTRE` for polar angles [R, C] from the crown; columns start at the front and go to the left."""
+  """Unit vectors from `CENTRE` for polar angles [R, C] from the crown; columns go from the front to the left."""
   crown = CROWN / np.linalg.norm(CROWN)
-  front = np.array([0., -crown[2], crown[1]])
-  left = np.array([1., 0., 0.])
+  front = np.array([0.0, -crown[2], crown[1]])
+  left = np.array([1.0, 0.0, 0.0])
   azimuth = 2 * np.pi * np.arange(COLUMNS) / COLUMNS
   flat = np.cos(azimuth)[:, None] * front + np.sin(azimuth)[:, None] * left
   return np.cos(polar)[..., None] * crown + np.sin(polar)[..., None] * flat
@@ -45,11 +67,11 @@ def bind(mean, triangles, ear):
   Returns:
     `hair_ids` [R, C, 3] int32, `hair_weights`, `hair_root` (place on the mean) and `hair_out` (outwards), [R, C, 3].
   """
-  solid = triangles[~ear[triangles].any(1) & (mean[triangles][..., 1] > -1.).all(1)]  # Not through to the shoulders.
+  solid = triangles[~ear[triangles].any(1) & (mean[triangles][..., 1] > -1.0).all(1)]  # Not through to the shoulders.
   a, b, c = (mean[solid[:, i]] for i in range(3))
-  fine = np.linspace(.02, 2.5, 120)
+  fine = np.linspace(0.02, 2.5, 120)
   rays = grid_directions(np.repeat(fine[:, None], COLUMNS, 1)).reshape(-1, 3)
-  far, face, weight = np.full(len(rays), -1.), np.zeros(len(rays), int), np.zeros((len(rays), 3))
+  far, face, weight = np.full(len(rays), -1.0), np.zeros(len(rays), int), np.zeros((len(rays), 3))
   e1, e2, s = b - a, c - a, CENTRE - a
   q = np.cross(s, e1)
   for i, ray in enumerate(rays):  # Moeller-Trumbore against all triangles.
@@ -70,8 +92,8 @@ def bind(mean, triangles, ear):
   # Only as far as the neck: below the skull the rays leave through the shoulders.
   bare = (hair_line(points) < 0).argmax(0)
   bare = np.where(bare == 0, 119, bare)
-  bare = ndimage.gaussian_filter1d(bare.astype(float), 1., mode='wrap')
-  scalp = bare[None] * (np.arange(SCALP_ROWS) / (SCALP_ROWS - 1))[:, None] ** .9
+  bare = ndimage.gaussian_filter1d(bare.astype(float), 1.0, mode='wrap')
+  scalp = bare[None] * (np.arange(SCALP_ROWS) / (SCALP_ROWS - 1))[:, None] ** 0.9
   hang = bare[None] + (np.arange(1, HANG_ROWS + 1) / HANG_ROWS)[:, None] * 26
   rows = np.clip(np.round(np.concatenate([scalp, hang])).astype(int), 0, 119)
   columns = np.arange(COLUMNS)[None]
@@ -81,16 +103,22 @@ def bind(mean, triangles, ear):
   out /= np.linalg.norm(out, axis=-1, keepdims=True)
   ids, weights = solid[face[rows, columns]], weight[rows, columns]
   root = (mean[ids] * weights[..., None]).sum(-2)
-  return {'hair_ids': ids.astype(np.int32), 'hair_weights': weights.astype(np.float32),
-          'hair_root': root.astype(np.float32), 'hair_out': out[rows, columns].astype(np.float32)}
+  return {
+    'hair_ids': ids.astype(np.int32),
+    'hair_weights': weights.astype(np.float32),
+    'hair_root': root.astype(np.float32),
+    'hair_out': out[rows, columns].astype(np.float32),
+  }
 
 
 def grid_triangles():
   """[T, 3] int32 over the grid's ROWS * COLUMNS points, closed around."""
-  r, c = np.mgrid[:ROWS - 1, :COLUMNS]
+  r, c = np.mgrid[: ROWS - 1, :COLUMNS]
   d = (c + 1) % COLUMNS
   p, q, s, t = r * COLUMNS + c, r * COLUMNS + d, (r + 1) * COLUMNS + c, (r + 1) * COLUMNS + d
-  return np.concatenate([np.stack([p, s, q], -1).reshape(-1, 3), np.stack([q, s, t], -1).reshape(-1, 3)]).astype(np.int32)
+  return np.concatenate([np.stack([p, s, q], -1).reshape(-1, 3), np.stack([q, s, t], -1).reshape(-1, 3)]).astype(
+    np.int32
+  )
 
 
 def _smooth(x, low, high):
@@ -112,24 +140,28 @@ def hair_shape(hair, root, out):
   rng = np.random.default_rng(int(h['seed']))
   azimuth = (2 * np.pi * np.arange(COLUMNS) / COLUMNS + np.pi) % (2 * np.pi) - np.pi  # Positive: the left half.
   around = np.abs(azimuth)
-  height = _smooth(root[..., 1], .15, .85)  # 0 at the sides, 1 on top.
+  height = _smooth(root[..., 1], 0.15, 0.85)  # 0 at the sides, 1 on top.
   lumps = ndimage.gaussian_filter(rng.normal(size=(ROWS, COLUMNS)), (1.5, 1.5), mode=('nearest', 'wrap'))
-  fine = ndimage.gaussian_filter(rng.normal(size=(ROWS, COLUMNS)), (1.2, .7), mode=('nearest', 'wrap'))
+  fine = ndimage.gaussian_filter(rng.normal(size=(ROWS, COLUMNS)), (1.2, 0.7), mode=('nearest', 'wrap'))
   volume = h['side'] + (h['top'] - h['side']) * height
-  volume = volume * (1 + h['curl'] * lumps / lumps.std() * .5 + h['frizz'] * fine / fine.std() * .35)
-  volume = np.maximum(volume, .012)
-  hang = _smooth(around, h['opening'] - .15, h['opening'] + .15) * (h['length'] > 0)
-  fall = _smooth(-around, -1.05, -.75) * (h['fringe'] > 0)
-  fringe = np.clip(h['fringe'] * (1 + h['fringe_side'] * np.sin(azimuth * 1.4)) + .10 * fine[-1] / fine.std() * (h['fringe'] > 0), .02, 1.)
-  lift = np.maximum.reduce([np.full(COLUMNS, h['edge']), hang, fall * .75])
+  volume = volume * (1 + h['curl'] * lumps / lumps.std() * 0.5 + h['frizz'] * fine / fine.std() * 0.35)
+  volume = np.maximum(volume, 0.012)
+  hang = _smooth(around, h['opening'] - 0.15, h['opening'] + 0.15) * (h['length'] > 0)
+  fall = _smooth(-around, -1.05, -0.75) * (h['fringe'] > 0)
+  fringe = np.clip(
+    h['fringe'] * (1 + h['fringe_side'] * np.sin(azimuth * 1.4)) + 0.10 * fine[-1] / fine.std() * (h['fringe'] > 0),
+    0.02,
+    1.0,
+  )
+  lift = np.maximum.reduce([np.full(COLUMNS, h['edge']), hang, fall * 0.75])
   t = np.arange(SCALP_ROWS) / (SCALP_ROWS - 1)
-  down = 1 - _smooth(t, .62, 1.)[:, None] * (1 - lift)[None]
+  down = 1 - _smooth(t, 0.62, 1.0)[:, None] * (1 - lift)[None]
   points = root.astype(float).copy()
   scalp = slice(0, SCALP_ROWS)
   points[scalp] += out[scalp] * (volume[scalp] * down)[..., None]
   # A hair line that recedes moves the last rows back towards the crown, most at the temples.
-  back = h['recede'] * (.35 + .65 * np.exp(-.5 * ((around - .72) / .28) ** 2)) * _smooth(-around, -1.5, -1.)
-  pulled = np.clip(np.arange(SCALP_ROWS)[:, None] * (1 - .45 * back)[None], 0, SCALP_ROWS - 1)
+  back = h['recede'] * (0.35 + 0.65 * np.exp(-0.5 * ((around - 0.72) / 0.28) ** 2)) * _smooth(-around, -1.5, -1.0)
+  pulled = np.clip(np.arange(SCALP_ROWS)[:, None] * (1 - 0.45 * back)[None], 0, SCALP_ROWS - 1)
   low = np.minimum(pulled.astype(int), SCALP_ROWS - 2)
   part = (pulled - low)[..., None]
   columns = np.arange(COLUMNS)[None]
@@ -138,30 +170,32 @@ def hair_shape(hair, root, out):
   edge = points[SCALP_ROWS - 1]
   s = (np.arange(1, HANG_ROWS + 1) / HANG_ROWS)[:, None]
   close = edge * (1 - s[..., None]) + root[SCALP_ROWS - 1] * s[..., None]
-  ragged = 1 + .10 * fine[-1] / fine.std()
-  length = h['length'] * ragged * (1 - .15 * _smooth(-around, -1.7, -1.2))
+  ragged = 1 + 0.10 * fine[-1] / fine.std()
+  length = h['length'] * ragged * (1 - 0.15 * _smooth(-around, -1.7, -1.2))
   drop = np.zeros((HANG_ROWS, COLUMNS, 3))
   drop[..., 1] = -s * length
   side = np.stack([np.sin(azimuth), 0 * azimuth, np.cos(azimuth)], -1)
-  bulge = .10 * np.sin(np.pi * np.clip(s * 1.2, 0, 1)) + h['flare'] * s ** 1.5
-  wave = h['wave'] * .05 * np.sin(s * length * 7 + lumps[-1] / lumps.std() * 2)
+  bulge = 0.10 * np.sin(np.pi * np.clip(s * 1.2, 0, 1)) + h['flare'] * s**1.5
+  wave = h['wave'] * 0.05 * np.sin(s * length * 7 + lumps[-1] / lumps.std() * 2)
   hanging = edge + drop + side * (bulge + wave)[..., None]
-  hanging[..., 2] = np.minimum(hanging[..., 2], np.maximum(edge[..., 2], -.02))  # Not in front of the cheeks.
+  hanging[..., 2] = np.minimum(hanging[..., 2], np.maximum(edge[..., 2], -0.02))  # Not in front of the cheeks.
   # Rows along the forehead's own surface, resampled to the fringe's length.
   reach = s * fringe[None] * HANG_ROWS - 1
   low = np.clip(np.floor(reach).astype(int), -1, HANG_ROWS - 2)
   f = (reach - low)[..., None]
-  track = np.concatenate([root[SCALP_ROWS - 1:SCALP_ROWS], root[SCALP_ROWS:]])
+  track = np.concatenate([root[SCALP_ROWS - 1 : SCALP_ROWS], root[SCALP_ROWS:]])
   on = track[low + 1, columns] * (1 - f) + track[low + 2, columns] * f
-  thick = volume[SCALP_ROWS - 1][None] * .8 * (1 - .75 * s) + .02
-  falling = on + out[SCALP_ROWS:] * thick[..., None] + np.array([0, 0, .03])
-  points[SCALP_ROWS:] = close * (1 - np.maximum(hang, fall))[:, None] + falling * (fall * (1 - hang))[:, None] + hanging * hang[:, None]
+  thick = volume[SCALP_ROWS - 1][None] * 0.8 * (1 - 0.75 * s) + 0.02
+  falling = on + out[SCALP_ROWS:] * thick[..., None] + np.array([0, 0, 0.03])
+  points[SCALP_ROWS:] = (
+    close * (1 - np.maximum(hang, fall))[:, None] + falling * (fall * (1 - hang))[:, None] + hanging * hang[:, None]
+  )
   cover = np.ones((ROWS, COLUMNS))
   ramp = np.clip((SCALP_ROWS - 1 - np.arange(SCALP_ROWS)) / 1.4, 0, 1)[:, None]
   cover[scalp] = np.maximum(ramp, np.clip(lift * 2.5, 0, 1)[None])
   tips = np.clip((1.02 - s) * 2.6, 0, 1)
-  cover[SCALP_ROWS:] = np.where(lift[None] > .15, np.where(np.maximum(hang, fall)[None] > .3, tips, 1.), 0.)
-  cover *= 1 - h['bald'] * _smooth(root[..., 1] + .25 * root[..., 2], .30, .75)
+  cover[SCALP_ROWS:] = np.where(lift[None] > 0.15, np.where(np.maximum(hang, fall)[None] > 0.3, tips, 1.0), 0.0)
+  cover *= 1 - h['bald'] * _smooth(root[..., 1] + 0.25 * root[..., 2], 0.30, 0.75)
   cover *= h['cap']
   return (points - root).reshape(-1, 3), cover.reshape(-1)
 
@@ -169,7 +203,9 @@ def hair_shape(hair, root, out):
 def strand_texture(seed: int = 11):
   """[256, 1024] in [0, 1]: strands along the first axis, tileable."""
   rng = np.random.RandomState(seed)
+
   def layer(along, across):
     n = ndimage.gaussian_filter(rng.randn(256, 1024), (along, across), mode='wrap')
     return n / n.std()
-  return np.clip(.5 + .19 * layer(40, .7) + .10 * layer(50, 1.8) + .03 * layer(25, 6.), 0, 1).astype(np.float32)
+
+  return np.clip(0.5 + 0.19 * layer(40, 0.7) + 0.10 * layer(50, 1.8) + 0.03 * layer(25, 6.0), 0, 1).astype(np.float32)

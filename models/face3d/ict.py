@@ -6,14 +6,79 @@ from pathlib import Path
 import numpy as np
 
 NEUTRAL = 'generic_neutral_mesh'
-_CENTIMETRES = .1  # One of our units is 10 cm.
+_CENTIMETRES = 0.1  # One of our units is 10 cm.
 _MOST_BYTES = 256 << 20
 # The 68 points in iBUG order, as vertices of ICT-FaceKit's full topology (its own list of landmark vertices).
 _LANDMARKS = (
-    1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443, 268, 493, 1914, 2044,
-    1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147, 4269, 3360, 1507, 1542, 1537, 1528, 1518,
-    1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702,
-    5711, 5533, 6216, 6207, 6470, 5517, 5966)
+  1225,
+  1888,
+  1052,
+  367,
+  1719,
+  1722,
+  2199,
+  1447,
+  966,
+  3661,
+  4390,
+  3927,
+  3924,
+  2608,
+  3272,
+  4088,
+  3443,
+  268,
+  493,
+  1914,
+  2044,
+  1401,
+  3615,
+  4240,
+  4114,
+  2734,
+  2509,
+  978,
+  4527,
+  4942,
+  4857,
+  1140,
+  2075,
+  1147,
+  4269,
+  3360,
+  1507,
+  1542,
+  1537,
+  1528,
+  1518,
+  1511,
+  3742,
+  3751,
+  3756,
+  3721,
+  3725,
+  3732,
+  5708,
+  5695,
+  2081,
+  0,
+  4275,
+  6200,
+  6213,
+  6346,
+  6461,
+  5518,
+  5957,
+  5841,
+  5702,
+  5711,
+  5533,
+  6216,
+  6207,
+  6470,
+  5517,
+  5966,
+)
 
 
 def read_obj(path: Path, faces: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -65,10 +130,14 @@ def load_ict_folder(folder: Path) -> dict[str, np.ndarray]:
   """
   files = {f.name.split('.obj')[0]: f for f in sorted(folder.iterdir()) if f.name.endswith(('.obj', '.obj.gz'))}
   if NEUTRAL not in files:
-    raise ValueError(f'{folder} has no {NEUTRAL}.obj or .obj.gz; --face_model takes a folder of ICT-FaceKit meshes or an .npz')
+    raise ValueError(
+      f'{folder} has no {NEUTRAL}.obj or .obj.gz; --face_model takes a folder of ICT-FaceKit meshes or an .npz'
+    )
   neutral, triangles = read_obj(files.pop(NEUTRAL))
   if len(neutral) <= max(_LANDMARKS):
-    raise ValueError(f'mesh {folder / NEUTRAL} has {len(neutral)} vertices; ICT-FaceKit has {max(_LANDMARKS) + 1} or more')
+    raise ValueError(
+      f'mesh {folder / NEUTRAL} has {len(neutral)} vertices; ICT-FaceKit has {max(_LANDMARKS) + 1} or more'
+    )
   if triangles.size and not 0 <= triangles.min() <= triangles.max() < len(neutral):
     raise ValueError(f'mesh {folder / NEUTRAL} has a face with vertex {triangles.max() + 1} of {len(neutral)}')
   modes: dict[bool, list[np.ndarray]] = {True: [], False: []}
@@ -83,8 +152,15 @@ def load_ict_folder(folder: Path) -> dict[str, np.ndarray]:
       names.append(name.replace('_L', 'Left').replace('_R', 'Right'))
   marks = np.array(_LANDMARKS)
   origin = (neutral[marks[36:48]].mean(0) + neutral[marks[[0, 16]]].mean(0)) / 2
+
   def stack(rows):
     return np.stack(rows) if rows else np.zeros((0, *neutral.shape), np.float32)
-  return {'mean': (neutral - origin) * _CENTIMETRES, 'identity_basis': stack(modes[True]),
-          'expression_basis': stack(modes[False]), 'expression_names': np.array(names, dtype=np.str_),
-          'triangles': triangles, 'landmarks': marks.astype(np.int32)}
+
+  return {
+    'mean': (neutral - origin) * _CENTIMETRES,
+    'identity_basis': stack(modes[True]),
+    'expression_basis': stack(modes[False]),
+    'expression_names': np.array(names, dtype=np.str_),
+    'triangles': triangles,
+    'landmarks': marks.astype(np.int32),
+  }

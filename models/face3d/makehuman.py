@@ -55,12 +55,15 @@ class MakeHuman:
   def names(self, folder: str) -> list[str]:
     """Sorted names of the shape targets in one folder, for example `nose`."""
     prefix = f'{_TARGETS}{folder}/'
-    return sorted(n[len(prefix):-len('.target.gz')] for n in self._names
-                  if n.startswith(prefix) and n.endswith('.target.gz') and '/' not in n[len(prefix):])
+    return sorted(
+      n[len(prefix) : -len('.target.gz')]
+      for n in self._names
+      if n.startswith(prefix) and n.endswith('.target.gz') and '/' not in n[len(prefix) :]
+    )
 
   def unit_names(self) -> list[str]:
     """Sorted names of the 52 face units."""
-    return sorted(n[len(_UNITS):-len('.target')] for n in self._names if n.startswith(_UNITS))
+    return sorted(n[len(_UNITS) : -len('.target')] for n in self._names if n.startswith(_UNITS))
 
   def target(self, name: str) -> np.ndarray:
     """[19158, 3] displacement of target `folder/name`."""

@@ -1,10 +1,10 @@
 """Morphable face models: coefficients to vertices, colours and landmarks.
 
-A model file is an `.npz` with these arrays (V vertices, T triangles, I identity modes, E expression units, A albedo modes):
+A model file is an `.npz` with these arrays (V vertices, T triangles, I identity, E expression and A albedo modes):
 
 | name | shape | what |
 | --- | --- | --- |
-| `mean` | V x 3 float | the mean face; y up, z to the front, origin between the eyes and ears; the default model's unit is 10 cm |
+| `mean` | V x 3 float | y up, z to the front, origin between eyes and ears; the default model's unit is 10 cm |
 | `identity_basis` | I x V x 3 float | displacement for one standard deviation of each mode |
 | `expression_basis` | E x V x 3 float | displacement of each unit fully on |
 | `expression_names` | E text | ARKit names where they apply |
@@ -19,8 +19,8 @@ The default model instead carries a painted atlas (`paint.py`), hair and attribu
 import dataclasses
 import functools
 import math
-from pathlib import Path
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -30,9 +30,23 @@ from models.face3d.ict import load_ict_folder
 DEFAULT_MODEL = Path(__file__).parent / 'face_model.npz'
 _REQUIRED = ('mean', 'identity_basis', 'expression_basis', 'expression_names', 'triangles', 'landmarks')
 _OPTIONAL = ('albedo_mean', 'albedo_basis', 'region_names', 'regions')
-_DEFAULT_ONLY = ('part', 'attribute_names', 'attribute_line', 'attribute_residual', 'atlas_uv', 'paint', 'paint_names',
-                 'paint_colours', 'paint_mean', 'occlusion', 'hair_ids', 'hair_weights', 'hair_root', 'hair_out')
-_MOST_BYTES = 2 ** 31
+_DEFAULT_ONLY = (
+  'part',
+  'attribute_names',
+  'attribute_line',
+  'attribute_residual',
+  'atlas_uv',
+  'paint',
+  'paint_names',
+  'paint_colours',
+  'paint_mean',
+  'occlusion',
+  'hair_ids',
+  'hair_weights',
+  'hair_root',
+  'hair_out',
+)
+_MOST_BYTES = 2**31
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,6 +67,7 @@ class MorphableModel:
     regions: name -> `[V]` mask in [0, 1].
     extras: numpy arrays that only the default model has (atlas, hair, attributes), by name; see `build.py`.
   """
+
   mean: tf.Tensor
   identity_basis: tf.Tensor
   expression_basis: tf.Tensor
@@ -69,14 +84,16 @@ class MorphableModel:
   def vertices(self, identity: tf.Tensor, expression: tf.Tensor) -> tf.Tensor:
     """`[B, I]` and `[B, E]` coefficients to vertices `[B, V, 3]`. Fewer coefficients than modes: the rest are 0."""
     shape = self._displace(self.identity_basis, identity, 'identity') + self._displace(
-        self.expression_basis, expression, 'expression')
+      self.expression_basis, expression, 'expression'
+    )
     return self.mean + tf.reshape(shape, [-1, *self.mean.shape])
 
   def albedo(self, coefficients: tf.Tensor) -> tf.Tensor:
     """`[B, A]` coefficients to the colours of the vertices `[B, V, 3]` in [0, 1], linear in light."""
     colour = self.albedo_mean + tf.reshape(
-        self._displace(self.albedo_basis, coefficients, 'albedo'), [-1, *self.albedo_mean.shape])
-    return tf.minimum(tf.exp(colour), 1.) if self.log_albedo else tf.clip_by_value(colour, 0., 1.)
+      self._displace(self.albedo_basis, coefficients, 'albedo'), [-1, *self.albedo_mean.shape]
+    )
+    return tf.minimum(tf.exp(colour), 1.0) if self.log_albedo else tf.clip_by_value(colour, 0.0, 1.0)
 
   def landmark_points(self, vertices: tf.Tensor) -> tf.Tensor:
     """`[B, V, 3]` (or `[B, V, 2]`) to the 68 landmarks `[B, 68, 3]` among them."""
@@ -86,14 +103,16 @@ class MorphableModel:
     """Named units to coefficients `[E]`; raises ValueError for an unknown name."""
     unknown = set(weights) - set(self.expression_names)
     if unknown:
-      raise ValueError(f'expression units {sorted(unknown)} are not in this model; it has {", ".join(self.expression_names)}')
-    return np.array([weights.get(n, 0.) for n in self.expression_names], np.float32)
+      raise ValueError(
+        f'expression units {sorted(unknown)} are not in this model; it has {", ".join(self.expression_names)}'
+      )
+    return np.array([weights.get(n, 0.0) for n in self.expression_names], np.float32)
 
   def _displace(self, basis, coefficients, name):
     coefficients = tf.convert_to_tensor(coefficients, tf.float32)
     if coefficients.shape.rank != 2 or (coefficients.shape[1] or 0) > basis.shape[0]:
       raise ValueError(f'{name} coefficients have shape {coefficients.shape}; expected [B, at most {basis.shape[0]}]')
-    used = basis[:coefficients.shape[1]]
+    used = basis[: coefficients.shape[1]]
     return tf.matmul(coefficients, tf.reshape(used, [used.shape[0], int(np.prod(basis.shape[1:]))]))
 
 
@@ -159,14 +178,34 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
   def refuse(name, problem):
     raise ValueError(f'face model {path}: array {name!r} {problem}')
+
   for name in _REQUIRED:
     if name not in arrays:
       refuse(name, 'is missing')
   sizes: dict[str, int] = {}
-  shapes = {'mean': 'V3', 'identity_basis': 'IV3', 'expression_basis': 'EV3', 'expression_names': 'E', 'triangles': 'T3',
-            'landmarks': 'L', 'albedo_mean': 'V3', 'albedo_basis': 'AV3', 'region_names': 'R', 'regions': 'RV', 'part': 'V',
-            'atlas_uv': 'V2', 'paint': 'hwK', 'paint_names': 'K', 'paint_colours': 'K3', 'paint_mean': 'hw3',
-            'occlusion': 'V', 'hair_ids': 'uv3', 'hair_weights': 'uv3', 'hair_root': 'uv3', 'hair_out': 'uv3'}
+  shapes = {
+    'mean': 'V3',
+    'identity_basis': 'IV3',
+    'expression_basis': 'EV3',
+    'expression_names': 'E',
+    'triangles': 'T3',
+    'landmarks': 'L',
+    'albedo_mean': 'V3',
+    'albedo_basis': 'AV3',
+    'region_names': 'R',
+    'regions': 'RV',
+    'part': 'V',
+    'atlas_uv': 'V2',
+    'paint': 'hwK',
+    'paint_names': 'K',
+    'paint_colours': 'K3',
+    'paint_mean': 'hw3',
+    'occlusion': 'V',
+    'hair_ids': 'uv3',
+    'hair_weights': 'uv3',
+    'hair_root': 'uv3',
+    'hair_out': 'uv3',
+  }
   for name, letters in shapes.items():
     if name not in arrays:
       continue
@@ -183,8 +222,11 @@ def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
         refuse(name, f'has shape {array.shape}; expected {wanted} where it has {size}')
     if array.dtype.kind == 'f' and not np.isfinite(array).all():
       refuse(name, 'has values that are not finite')
-    if name in ('triangles', 'landmarks', 'hair_ids') and array.size and not (
-        0 <= array.min() and array.max() < sizes['V']):
+    if (
+      name in ('triangles', 'landmarks', 'hair_ids')
+      and array.size
+      and not (0 <= array.min() and array.max() < sizes['V'])
+    ):
       refuse(name, f'names vertices up to {array.max()} (from {array.min()}) of {sizes["V"]}')
   if not sizes['V'] or not sizes['T']:
     refuse('triangles' if sizes['V'] else 'mean', 'is empty')
@@ -204,16 +246,23 @@ def _make(arrays: dict[str, np.ndarray], path: Path) -> MorphableModel:
     albedo_basis = masks.T[:, :, None] * extras['paint_colours'][:, None, :]
     names = tuple(str(n) for n in extras['paint_names'])
   else:
-    albedo_mean = arrays.get('albedo_mean', np.full((count, 3), .6))
+    albedo_mean = arrays.get('albedo_mean', np.full((count, 3), 0.6))
     albedo_basis = arrays.get('albedo_basis', np.zeros((0, count, 3)))
     names = tuple(f'albedo_{i}' for i in range(len(albedo_basis)))
   regions = dict(zip((str(n) for n in arrays.get('region_names', ())), arrays.get('regions', ()), strict=True))
   constant = functools.partial(tf.constant, dtype=tf.float32)
   with tf.init_scope():
     return MorphableModel(
-        mean=constant(arrays['mean']), identity_basis=constant(arrays['identity_basis'].astype(np.float32)),
-        expression_basis=constant(arrays['expression_basis'].astype(np.float32)),
-        expression_names=tuple(str(n) for n in arrays['expression_names']),
-        triangles=tf.constant(arrays['triangles'].astype(np.int32)), landmarks=tf.constant(arrays['landmarks'].astype(np.int32)),
-        albedo_mean=constant(albedo_mean), albedo_basis=constant(albedo_basis.astype(np.float32)), albedo_names=names,
-        log_albedo=log_albedo, regions={k: constant(v.astype(np.float32)) for k, v in regions.items()}, extras=extras)
+      mean=constant(arrays['mean']),
+      identity_basis=constant(arrays['identity_basis'].astype(np.float32)),
+      expression_basis=constant(arrays['expression_basis'].astype(np.float32)),
+      expression_names=tuple(str(n) for n in arrays['expression_names']),
+      triangles=tf.constant(arrays['triangles'].astype(np.int32)),
+      landmarks=tf.constant(arrays['landmarks'].astype(np.int32)),
+      albedo_mean=constant(albedo_mean),
+      albedo_basis=constant(albedo_basis.astype(np.float32)),
+      albedo_names=names,
+      log_albedo=log_albedo,
+      regions={k: constant(v.astype(np.float32)) for k, v in regions.items()},
+      extras=extras,
+    )
