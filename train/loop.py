@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import tempfile
 from collections.abc import Callable
@@ -170,6 +171,12 @@ class Run:
     except tf.errors.ResourceExhaustedError:
       raise ConfigError(f'batch_size={config.batch_size} needs more memory than there is: lower --batch_size, --image_size or '
                         '--width, or use --precision=mixed_bfloat16', ('batch_size',)) from None
+    except tf.errors.OpError as error:
+      # What the pipeline's own functions raise in tf.data comes wrapped in TensorFlow's error and traceback.
+      own = re.search(r'^(?:ValueError|OSError|FileNotFoundError): (.+)$', str(error), re.MULTILINE)
+      if own is None:
+        raise
+      raise ValueError(own[1]) from None
     if signals.received or recorder.stopped:
       self.say(f'stopped at step {recorder.step} of {phase}, saved; the same command continues')
       raise SystemExit(128 + (signals.received or signal.SIGTERM))

@@ -208,6 +208,22 @@ def test_a_bad_loss_stops_the_run_and_is_named(tmp_path, monkeypatch):
   assert [r['step'] for r in rows(tmp_path / 'run')] == [4]
 
 
+def test_an_error_in_the_input_keeps_its_line(tmp_path, monkeypatch):
+  def fail(step):
+    raise ValueError(f'data: shard {step} is damaged')
+
+  class Bad(ToyPipeline):
+    def batches(self, start, stop, phase, worker=0, workers=1):
+      good = super().batches(start, stop, phase, worker, workers)
+      steps = tf.data.Dataset.range(start, stop).map(lambda step: tf.numpy_function(fail, [step], tf.int64))
+      return tf.data.Dataset.zip((steps, good)).map(lambda step, batch: batch)
+
+  import input_pipeline
+  monkeypatch.setitem(input_pipeline.PIPELINES, 'toy', Bad)
+  with pytest.raises(ValueError, match='^data: shard 0 is damaged$'):
+    train_and_evaluate(CONFIG, tmp_path / 'run')
+
+
 def test_steps_per_execution_changes_nothing_but_speed(undisturbed, tmp_path):
   train_and_evaluate(dataclasses.replace(CONFIG, steps_per_execution=2), tmp_path / 'run')
   for row, expected in zip(rows(tmp_path / 'run'), rows(undisturbed), strict=True):
