@@ -38,6 +38,7 @@ class Raster(NamedTuple):
     depth: `[B, H, W, 1]` float32 in units of the input depth; 0 where there is none. Differentiable.
     mask: `[B, H, W, 1]` float32, 1 where there is a triangle.
   """
+
   triangle_id: tf.Tensor
   vertex_ids: tf.Tensor
   barycentrics: tf.Tensor
@@ -45,8 +46,9 @@ class Raster(NamedTuple):
   mask: tf.Tensor
 
 
-def rasterize(screen: tf.Tensor, triangles: tf.Tensor, height: int, width: int, near: float = NEAR,
-              cull_backfaces: bool = False) -> Raster:
+def rasterize(
+  screen: tf.Tensor, triangles: tf.Tensor, height: int, width: int, near: float = NEAR, cull_backfaces: bool = False
+) -> Raster:
   """Finds the nearest triangle at each pixel centre.
 
   Args:
@@ -82,7 +84,8 @@ def rasterize(screen: tf.Tensor, triangles: tf.Tensor, height: int, width: int, 
   corners = tf.gather(screen, vertex_ids, batch_dims=1)
   x, y = _pixel_centres(height, width)
   first, second, third, depth, _ = _barycentrics(
-      [tf.unstack(corner, axis=-1) for corner in tf.unstack(corners, axis=-2)], x, y, seen)
+    [tf.unstack(corner, axis=-1) for corner in tf.unstack(corners, axis=-2)], x, y, seen
+  )
   mask = tf.cast(seen, tf.float32)[..., None]
   barycentrics = tf.stack([first, second, third], -1) * mask
   vertex_ids *= tf.cast(seen, tf.int32)[..., None]
@@ -121,8 +124,8 @@ def interpolate_corners(attributes: tf.Tensor, raster: Raster) -> tf.Tensor:
 
 
 def _pixel_centres(height, width):
-  x = tf.range(width, dtype=tf.float32) + .5
-  y = tf.range(height, dtype=tf.float32)[:, None] + .5
+  x = tf.range(width, dtype=tf.float32) + 0.5
+  y = tf.range(height, dtype=tf.float32)[:, None] + 0.5
   return x, y
 
 
@@ -141,7 +144,7 @@ def _barycentrics(corners, x, y, valid=True):
   ya, yb, yc = (ya - y) * wa, (yb - y) * wb, (yc - y) * wc
   first, second, third = xb * yc - xc * yb, xc * ya - xa * yc, xa * yb - xb * ya
   area = first + second + third
-  scale = 1. / tf.where(valid & (area != 0.), area, 1.)
+  scale = 1.0 / tf.where(valid & (area != 0.0), area, 1.0)
   first, second, third = first * scale, second * scale, third * scale
   depth = wa + second * (wb - wa) + third * (wc - wa)  # exactly the common depth where the three are equal
   return first, second, third, depth, area
@@ -149,8 +152,8 @@ def _barycentrics(corners, x, y, valid=True):
 
 def _window_size(pixels, n_triangles):
   """Side of a window: about the box of a typical triangle (half of the triangles face us and share the image)."""
-  side = math.sqrt(2. * pixels / max(n_triangles, 1))
-  return min(8, max(2, 2 ** math.ceil(math.log2(max(side, 1.)))))
+  side = math.sqrt(2.0 * pixels / max(n_triangles, 1))
+  return min(8, max(2, 2 ** math.ceil(math.log2(max(side, 1.0)))))
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -164,11 +167,12 @@ def _visible(screen, triangles, height, width, near, cull_backfaces):
   lanes, rows = _LANES, -(-n // _LANES)
   # Coordinates first and the batch last: one row of a gather then moves a vertex of all images, in whole vectors.
   coordinates = tf.transpose(screen, [2, 1, 0])
-  corners = tf.stack([tf.reshape(tf.gather(coordinates[axis], triangles[:, corner]), [n])
-                      for corner in range(3) for axis in range(3)])
+  corners = tf.stack(
+    [tf.reshape(tf.gather(coordinates[axis], triangles[:, corner]), [n]) for corner in range(3) for axis in range(3)]
+  )
   corners = tf.reshape(tf.pad(corners, [[0, 0], [0, rows * lanes - n]]), [9, rows, lanes])
   most = n * ((height + k - 1) // k) * ((width + k - 1) // k)
-  count_type = tf.int32 if most < 2 ** 31 else tf.int64
+  count_type = tf.int32 if most < 2**31 else tf.int64
 
   # Loops throughout, because they keep XLA from merging a step into each user of its result and doing it again there.
   def count(row, ends, *boxes):
@@ -204,8 +208,9 @@ def _visible(screen, triangles, height, width, near, cull_backfaces):
     def pixel(number, nearest):
       points_, x, y = tf.unstack(points), column + number % k, row + number // k
       first, second, third, depth, area = _barycentrics(
-          (points_[0:3], points_[3:6], points_[6:9]), tf.cast(x, tf.float32) + .5, tf.cast(y, tf.float32) + .5)
-      here = (tf.minimum(tf.minimum(first, second), third) >= -_ROUNDING) & (area != 0.) & (depth > near)
+        (points_[0:3], points_[3:6], points_[6:9]), tf.cast(x, tf.float32) + 0.5, tf.cast(y, tf.float32) + 0.5
+      )
+      here = (tf.minimum(tf.minimum(first, second), third) >= -_ROUNDING) & (area != 0.0) & (depth > near)
       here &= (x < width) & (y < height) & (item < total)
       packed = tf.bitwise.left_shift(tf.cast(tf.bitcast(depth, tf.int32), tf.int64), tf.constant(32, tf.int64))
       packed = tf.where(here, packed | tf.cast(triangle, tf.int64), _NOTHING)
@@ -217,7 +222,7 @@ def _visible(screen, triangles, height, width, near, cull_backfaces):
 
   nearest = tf.fill([batch * height * width], _NOTHING)
   _, nearest = tf.while_loop(lambda start, _: start < total, chunk, [tf.zeros([], count_type), nearest])
-  number = tf.cast(nearest & 0xffffffff, tf.int32)
+  number = tf.cast(nearest & 0xFFFFFFFF, tf.int32)
   return tf.reshape(tf.where(nearest == _NOTHING, -1, number), [batch, height, width])
 
 
@@ -234,15 +239,15 @@ def _windows(corners, height, width, near, cull_backfaces, k):
   flat = tf.abs(area) <= 1e-7 * (tf.abs(falling) + tf.abs(rising))
   seen = finite & some_in_front & ~(in_front & flat)
   if cull_backfaces:
-    seen &= ~(in_front & (area > 0.))  # y points down: counter-clockwise to the eye is a negative area
+    seen &= ~(in_front & (area > 0.0))  # y points down: counter-clockwise to the eye is a negative area
 
   def span(a, b, c, size):
     low, high = tf.minimum(tf.minimum(a, b), c), tf.maximum(tf.maximum(a, b), c)
-    low, high = tf.where(in_front, low, 0.), tf.where(in_front, high, float(size))  # cut by the near plane: anywhere
-    first = tf.clip_by_value(tf.math.ceil(low - .5), 0., float(size))
-    last = tf.clip_by_value(tf.math.floor(high - .5), -1., size - 1.)
-    count = tf.where(seen, tf.maximum(last - first + 1., 0.), 0.)
-    return tf.cast(tf.where(seen, first, 0.), tf.int32), (tf.cast(count, tf.int32) + k - 1) // k
+    low, high = tf.where(in_front, low, 0.0), tf.where(in_front, high, float(size))  # cut by the near plane: anywhere
+    first = tf.clip_by_value(tf.math.ceil(low - 0.5), 0.0, float(size))
+    last = tf.clip_by_value(tf.math.floor(high - 0.5), -1.0, size - 1.0)
+    count = tf.where(seen, tf.maximum(last - first + 1.0, 0.0), 0.0)
+    return tf.cast(tf.where(seen, first, 0.0), tf.int32), (tf.cast(count, tf.int32) + k - 1) // k
 
   left, across = span(xa, xb, xc, width)
   top, down = span(ya, yb, yc, height)

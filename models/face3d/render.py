@@ -24,6 +24,7 @@ class Pose(NamedTuple):
     angles: `[B, 3]` radians about x (nodding), y (turning) and z (tilting), applied in this order.
     translation: `[B, 3]` in units of the mesh, applied after the rotation; z is negative in front of the camera.
   """
+
   angles: tf.Tensor
   translation: tf.Tensor
 
@@ -35,13 +36,14 @@ class Camera(NamedTuple):
     field_of_view: `[B]` radians, vertical.
     center: `[B, 2]` where the optical axis meets the image, as shares of its width and height; (.5, .5) is the middle.
   """
+
   field_of_view: tf.Tensor
   center: tf.Tensor
 
 
-def make_camera(batch: int, field_of_view: float = .3) -> Camera:
+def make_camera(batch: int, field_of_view: float = 0.3) -> Camera:
   """The same centred camera for `[batch]` images; .3 radians is a portrait lens."""
-  return Camera(tf.fill([batch], field_of_view), tf.fill([batch, 2], .5))
+  return Camera(tf.fill([batch], field_of_view), tf.fill([batch, 2], 0.5))
 
 
 def place(vertices: tf.Tensor, pose: Pose) -> tf.Tensor:
@@ -65,7 +67,7 @@ def project(points: tf.Tensor, camera: Camera, height: int, width: int) -> tf.Te
   """
   x, y, z = tf.unstack(points, axis=-1)
   depth = tf.where(tf.abs(z) < 1e-6, 1e-6, -z)  # points in the camera's plane have no place on the screen
-  focal = height / 2. / tf.tan(camera.field_of_view / 2.)
+  focal = height / 2.0 / tf.tan(camera.field_of_view / 2.0)
   focal = tf.stack([focal, focal], -1)[:, None, :]
   center = (camera.center * tf.constant([width, height], tf.float32))[:, None, :]
   place_on_screen = perspective.project(tf.stack([x, -y, depth], -1), focal, center)
@@ -101,26 +103,43 @@ def soften_silhouettes(color: tf.Tensor, screen: tf.Tensor, raster: Raster) -> t
     Colour times cover `[B, H, W, 3]` and cover `[B, H, W, 1]` in [0, 1].
   """
   buffer = framebuffer.Framebuffer(
-      barycentrics=framebuffer.RasterizedAttribute(tf.stop_gradient(raster.barycentrics)),
-      triangle_id=raster.triangle_id[..., None], vertex_ids=raster.vertex_ids, foreground_mask=raster.mask)
+    barycentrics=framebuffer.RasterizedAttribute(tf.stop_gradient(raster.barycentrics)),
+    triangle_id=raster.triangle_id[..., None],
+    vertex_ids=raster.vertex_ids,
+    foreground_mask=raster.mask,
+  )
   # A point of a triangle is seen at (x w, y w) / w, each linear in perspective-correct barycentrics.
-  homogeneous = interpolate(screen * tf.concat([screen[..., 2:], screen[..., 2:], tf.ones_like(screen[..., 2:])], -1),
-                            raster._replace(barycentrics=buffer.barycentrics.value))
-  seen = buffer.foreground_mask > 0.
-  xy = homogeneous[..., :2] / tf.where(seen, homogeneous[..., 2:], 1.)
+  homogeneous = interpolate(
+    screen * tf.concat([screen[..., 2:], screen[..., 2:], tf.ones_like(screen[..., 2:])], -1),
+    raster._replace(barycentrics=buffer.barycentrics.value),
+  )
+  seen = buffer.foreground_mask > 0.0
+  xy = homogeneous[..., :2] / tf.where(seen, homogeneous[..., 2:], 1.0)
   height, width = color.shape[1:3]
-  centers = tf.stack(tf.meshgrid(tf.range(width, dtype=tf.float32) + .5, tf.range(height, dtype=tf.float32) + .5), -1)
+  centers = tf.stack(tf.meshgrid(tf.range(width, dtype=tf.float32) + 0.5, tf.range(height, dtype=tf.float32) + 0.5), -1)
   # The splat floors positions to find its pixel: keep the value at the centre, where rounding cannot move it on.
-  xy = centers + tf.where(seen, xy - tf.stop_gradient(xy), 0.)
+  xy = centers + tf.where(seen, xy - tf.stop_gradient(xy), 0.0)
   xyz = tf.concat([xy, tf.zeros_like(raster.mask)], -1)  # with one layer the depth plays no part
   rgba = tf.concat([color, tf.ones_like(raster.mask)], -1) * buffer.foreground_mask
   soft, _, _ = tf.vectorized_map(splat.splat_at_pixel_centers, (xyz[:, None], rgba[:, None]))
   return soft[..., :3], soft[..., 3:]
 
 
-def render(vertices: tf.Tensor, albedo: tf.Tensor, triangles: tf.Tensor, pose: Pose, camera: Camera, light: Light,
-           image_size: int, background: tf.Tensor | float = 0., supersample: int = 1, specular: tf.Tensor | float = 0.,
-           shininess: float = 20., silhouette_gradients: bool = False, cull_backfaces: bool = False) -> dict:
+def render(
+  vertices: tf.Tensor,
+  albedo: tf.Tensor,
+  triangles: tf.Tensor,
+  pose: Pose,
+  camera: Camera,
+  light: Light,
+  image_size: int,
+  background: tf.Tensor | float = 0.0,
+  supersample: int = 1,
+  specular: tf.Tensor | float = 0.0,
+  shininess: float = 20.0,
+  silhouette_gradients: bool = False,
+  cull_backfaces: bool = False,
+) -> dict:
   """Pictures of meshes with colours at the vertices. Use it inside `tf.function(jit_compile=True)`, also on a CPU.
 
   Args:
@@ -151,7 +170,8 @@ def render(vertices: tf.Tensor, albedo: tf.Tensor, triangles: tf.Tensor, pose: P
   batch = points.shape[:2]
   gloss = tf.broadcast_to(tf.convert_to_tensor(specular, tf.float32), batch + [1])
   surface = interpolate(
-      tf.concat([vertex_normals(points, triangles), points, tf.broadcast_to(albedo, batch + [3]), gloss], -1), raster)
+    tf.concat([vertex_normals(points, triangles), points, tf.broadcast_to(albedo, batch + [3]), gloss], -1), raster
+  )
   normals, places, colors, gloss = tf.split(surface, [3, 3, 3, 1], -1)
   normals = tf.math.l2_normalize(normals, axis=-1, epsilon=1e-12)
   color = shade(colors, normals, places, light, gloss, shininess)
@@ -160,5 +180,5 @@ def render(vertices: tf.Tensor, albedo: tf.Tensor, triangles: tf.Tensor, pose: P
   else:
     color, mask = color * raster.mask, raster.mask
   color, mask = downsample(color, supersample), downsample(mask, supersample)
-  scale = tf.constant([1. / supersample, 1. / supersample, 1.])
-  return {'image': color + background * (1. - mask), 'mask': mask, 'screen': screen * scale, 'raster': raster}
+  scale = tf.constant([1.0 / supersample, 1.0 / supersample, 1.0])
+  return {'image': color + background * (1.0 - mask), 'mask': mask, 'screen': screen * scale, 'raster': raster}

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_graphics.rendering.reflectance import blinn_phong, lambertian
 
 # Bands of a clamped cosine over pi: from radiance to irradiance over pi (Ramamoorthi and Hanrahan 2001, equation 8).
-_COSINE_BANDS = (1., 2 / 3, 2 / 3, 2 / 3, 1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 4)
+_COSINE_BANDS = (1.0, 2 / 3, 2 / 3, 2 / 3, 1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 4)
 
 
 class Light(NamedTuple):
@@ -23,12 +23,13 @@ class Light(NamedTuple):
     directions: `[B, L, 3]` from the scene to each directed light; any length but 0. L may be 0.
     colors: `[B, L, 3]` what a white matte surface facing that light returns.
   """
+
   harmonics: tf.Tensor
   directions: tf.Tensor
   colors: tf.Tensor
 
 
-def ambient_light(batch: int, brightness: float = 1.) -> Light:
+def ambient_light(batch: int, brightness: float = 1.0) -> Light:
   """The same white light from everywhere, for `[batch]` images."""
   first = tf.fill([batch, 1, 3], brightness * math.sqrt(4 * math.pi))
   return Light(tf.concat([first, tf.zeros([batch, 8, 3])], 1), tf.zeros([batch, 0, 3]), tf.zeros([batch, 0, 3]))
@@ -74,8 +75,20 @@ def harmonics_basis(directions: tf.Tensor) -> tf.Tensor:
   x, y, z = tf.unstack(directions, axis=-1)
   c0, c1 = math.sqrt(1 / (4 * math.pi)), math.sqrt(3 / (4 * math.pi))
   c2, c20, c22 = math.sqrt(15 / (4 * math.pi)), math.sqrt(5 / (16 * math.pi)), math.sqrt(15 / (16 * math.pi))
-  return tf.stack([tf.fill(tf.shape(x), c0), c1 * y, c1 * z, c1 * x, c2 * x * y, c2 * y * z,
-                   c20 * (3. * z * z - 1.), c2 * x * z, c22 * (x * x - y * y)], axis=-1)
+  return tf.stack(
+    [
+      tf.fill(tf.shape(x), c0),
+      c1 * y,
+      c1 * z,
+      c1 * x,
+      c2 * x * y,
+      c2 * y * z,
+      c20 * (3.0 * z * z - 1.0),
+      c2 * x * z,
+      c22 * (x * x - y * y),
+    ],
+    axis=-1,
+  )
 
 
 def irradiance(normals: tf.Tensor, harmonics: tf.Tensor) -> tf.Tensor:
@@ -94,8 +107,14 @@ def irradiance(normals: tf.Tensor, harmonics: tf.Tensor) -> tf.Tensor:
   return tf.reshape(tf.nn.relu(light), shape)
 
 
-def shade(albedo: tf.Tensor, normals: tf.Tensor, points: tf.Tensor, light: Light,
-          specular: tf.Tensor | float = 0., shininess: tf.Tensor | float = 20.) -> tf.Tensor:
+def shade(
+  albedo: tf.Tensor,
+  normals: tf.Tensor,
+  points: tf.Tensor,
+  light: Light,
+  specular: tf.Tensor | float = 0.0,
+  shininess: tf.Tensor | float = 20.0,
+) -> tf.Tensor:
   """The colour of surface points seen from the camera at the origin.
 
   Harmonics and Lambert times albedo, plus Blinn-Phong.
