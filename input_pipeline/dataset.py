@@ -93,7 +93,7 @@ def open_dataset(path: str, cache_gb: float = 4.0) -> 'PreparedDataset':
   if builder.info.features['image'].np_dtype != np.uint8:
     raise ValueError(
       f'--dataset={path}: its pictures are stored as '
-      f'{builder.info.features["image"].np_dtype.__name__}, '
+      f'{np.dtype(builder.info.features["image"].np_dtype).name}, '
       '8-bit pictures are needed: prepare it again'
     )
   return PreparedDataset(folder, builder, fingerprint['made_from'], cache_gb)
@@ -220,9 +220,23 @@ class PreparedDataset:
       with tf.device('/CPU:0'):
         return tf.concat(list(parts), axis=0)
     except tf.errors.OpError as error:
-      raise ValueError(
-        f'{self.path}: a picture of split {split!r} is damaged: prepare the data set again with --overwrite'
-      ) from error
+      raise self._damaged(split) from error
+
+  def pictures(self, split: str, rows: Sequence[int], size: int) -> tf.Tensor:
+    """Pictures of the given rows, read now: [len(rows), size, size, 3] uint8.
+
+    Raises:
+      ValueError: if one is damaged.
+    """
+    try:
+      return self.read(split, tf.constant(rows), size)
+    except tf.errors.OpError as error:
+      raise self._damaged(split) from error
+
+  def _damaged(self, split: str) -> ValueError:
+    return ValueError(
+      f'{self.path}: a picture of split {split!r} is damaged: prepare the data set again with --overwrite'
+    )
 
   def read(self, split: str, rows: tf.Tensor, size: int) -> tf.Tensor:
     """Graph function: pictures of the given rows read from the shards, [len(rows), size, size, 3] uint8."""

@@ -70,8 +70,11 @@ def shard_sizes(count: int, per_shard: int) -> list[int]:
 @contextlib.contextmanager
 def exclusive(output: str) -> Iterator[None]:
   """Within this context no other process writes the data set `output`; waits, and says so, while one does."""
+  path = os.path.join(output, '.lock')
+  if not os.path.exists(path):
+    refuse_foreign(output)  # before the lock is put among somebody's files
   os.makedirs(output, exist_ok=True)
-  with open(os.path.join(output, '.lock'), 'a') as lock:
+  with open(path, 'a') as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -86,6 +89,15 @@ def read_fingerprint(path: str) -> dict[str, Any] | None:
   return json.loads(file.read_text()) if file.is_file() else None
 
 
+def refuse_foreign(output: str) -> None:
+  """Raises FileExistsError if the folder holds files and no data set of ours."""
+  foreign = [f for f in sorted(os.listdir(output)) if f != '.lock'] if os.path.isdir(output) else []
+  if foreign and read_fingerprint(output) is None:
+    raise FileExistsError(
+      f'--output={output} holds other files ({foreign[0]}, ...) and no data set of ours: choose an empty folder'
+    )
+
+
 def claim(output: str, fingerprint: dict[str, Any], overwrite: bool = False) -> str:
   """Makes `output` the folder of the data set with this fingerprint.
 
@@ -97,11 +109,7 @@ def claim(output: str, fingerprint: dict[str, Any], overwrite: bool = False) -> 
   """
   wanted = json.loads(json.dumps(fingerprint))
   found = read_fingerprint(output)
-  foreign = [f for f in sorted(os.listdir(output)) if f != '.lock'] if os.path.isdir(output) else []
-  if found is None and foreign:
-    raise FileExistsError(
-      f'--output={output} holds other files ({foreign[0]}, ...) and no data set of ours: choose an empty folder'
-    )
+  refuse_foreign(output)
   if found is not None and not overwrite:
     old = found['made_from']
     if old == wanted:

@@ -232,7 +232,7 @@ class Triplets:
     table = data.index('test')
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(rows))
     used, places = np.unique(rows, return_inverse=True)
-    pictures = np.asarray(to_float(data.read('test', tf.constant(used), size)))[places.reshape(rows.shape)]
+    pictures = np.asarray(to_float(data.pictures('test', used, size)))[places.reshape(rows.shape)]
     first, second = rows[:, 0], rows[:, 1]
     return {
       'input_image': pictures[:, 0],

@@ -31,11 +31,19 @@ __all__ = ['build', 'checkpoint_path', 'checkpoint_steps', 'copy_weights', 'dama
 
 
 def write_file(path: str | os.PathLike, text: str) -> None:
-  """Writes a file that appears whole or not at all."""
+  """Writes a file that appears whole or not at all.
+
+  Raises:
+    OSError: if it cannot be written.
+  """
   path = pathlib.Path(path)
   temporary = path.with_name(f'.{path.name}.part')
-  temporary.write_text(text)
-  os.replace(temporary, path)
+  try:
+    temporary.write_text(text)
+    os.replace(temporary, path)
+  except OSError as error:
+    temporary.unlink(missing_ok=True)
+    raise OSError(f'{path} cannot be written ({error.strerror}): make room, or choose another folder') from None
 
 
 def flags_text(config: Any) -> str:
@@ -46,8 +54,8 @@ def flags_text(config: Any) -> str:
 
 def save_flags(config: Any, workdir: str | os.PathLike) -> None:
   """Writes RUN/flags.cfg, and who is at it into RUN/.lock."""
-  pathlib.Path(workdir, '.lock').write_text(f'process {os.getpid()} on {os.uname().nodename}\n')
   write_file(pathlib.Path(workdir) / 'flags.cfg', '# The effective settings of this run.\n' + flags_text(config))
+  pathlib.Path(workdir, '.lock').write_text(f'process {os.getpid()} on {os.uname().nodename}\n')
 
 
 def load_config(workdir: str | os.PathLike) -> Any:
