@@ -122,7 +122,7 @@ def test_two_workers_equal_one_device(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('victim', [0, 1])
 def test_a_lost_worker_is_named_and_all_started_again_resume(tmp_path, victim):
-  flags = '--train_steps=300', f'--workdir={tmp_path / "run"}'
+  flags = '--train_steps=100', f'--workdir={tmp_path / "run"}'
   ports = free_ports(2)
   workers = start_workers(ports, [0, 1], *flags)
   stats, deadline = tmp_path / 'run' / 'stats.jsonl', time.monotonic() + 240
@@ -139,10 +139,8 @@ def test_a_lost_worker_is_named_and_all_started_again_resume(tmp_path, victim):
   workers[victim].communicate()
 
   again = start_workers(free_ports(2), [0, 1], *flags)
-  single, = start_workers([1], [0], '--train_steps=300', f'--workdir={tmp_path / "one"}', strategy='default')
-  for process in (*again, single):
-    text, errors = process.communicate(timeout=300)
+  undisturbed = start_workers(free_ports(2), [0, 1], '--train_steps=100', f'--workdir={tmp_path / "undisturbed"}')
+  for process in (*again, *undisturbed):
+    _, errors = process.communicate()
     assert process.returncode == 0, errors
-  for two, one in zip(rows(tmp_path / 'run'), rows(tmp_path / 'one'), strict=True):
-    assert (two['step'], two['phase']) == (one['step'], one['phase'])
-    np.testing.assert_allclose(two['loss'], one['loss'], rtol=2e-3)
+  assert rows(tmp_path / 'run') == rows(tmp_path / 'undisturbed')
