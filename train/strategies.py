@@ -131,7 +131,7 @@ class Plan:
     """Within this context a failure that a lost worker caused ends the process with one line and exit code 75."""
     try:
       yield
-    except (tf.errors.OpError, RuntimeError) as error:
+    except (tf.errors.OpError, RuntimeError, OSError) as error:  # Saving takes all workers too, and fails as an OSError.
       if self.watch is None:
         raise
       self.watch.explain(error)
