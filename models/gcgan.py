@@ -299,8 +299,14 @@ class GCGAN(System):
         loss += config.image_weight * image
       if config.adversarial_weight > 0:
         logs['adversarial_loss'] = self._mean(losses.wasserstein_generator_loss(self.critic(fake)))
-        loss += config.adversarial_weight * logs['adversarial_loss']
+        loss += self._adversarial_weight() * logs['adversarial_loss']
     return tape.gradient(loss, fake), {'generator_loss': loss, **logs}
+
+  def _adversarial_weight(self) -> tf.Tensor:
+    """lambda_4 at this step; a heavy one before the L1 loss has done its work draws artefacts instead of expressions."""
+    config = self.config
+    sharpens = self.step >= config.train_steps - config.sharpen_steps
+    return tf.where(sharpens, config.sharpen_weight, config.adversarial_weight)
 
   # Use.
 

@@ -35,6 +35,9 @@ class GCGANConfig(DataConfig, RunConfig):
   landmark_weight: float = option(1.0, 'Weight of the landmark reconstruction of E (lambda_2); 0 removes it.', low=0.0)
   image_weight: float = option(1.0, 'Weight of the L1 image loss of G (lambda_3); 0 removes it.', low=0.0)
   adversarial_weight: float = option(1e-3, 'Weight of the adversarial loss of G (lambda_4); 0 removes it.', low=0.0)
+  sharpen_steps: int = option(0, 'Last steps of the training, in which sharpen_weight replaces adversarial_weight; 0 is none '
+                              '[paper].', low=0)
+  sharpen_weight: float = option(1e-2, 'Weight of the adversarial loss of G in the last sharpen_steps.', low=0.0)
   penalty_weight: float = option(10.0, 'Weight of the gradient penalty of D [released code]; 0 removes it.', low=0.0)
   margin: float = option(5.0, 'Squared distance beyond which codes of different expressions are left alone.', low=0.0)
   contrastive_balance: str = option('pair', 'pair: one mean over all pairs [paper]; class: the mean over same plus the '
@@ -84,6 +87,12 @@ class GCGANConfig(DataConfig, RunConfig):
         (self.adversarial_weight == 0 and self.critic_steps > 0,
          f'critic_steps={self.critic_steps} trains a critic that adversarial_weight=0 ignores: set critic_steps=0',
          ('critic_steps', 'adversarial_weight')),
+        (self.adversarial_weight == 0 and self.sharpen_steps > 0,
+         f'sharpen_steps={self.sharpen_steps} would listen to a critic that adversarial_weight=0 never trained: raise '
+         'adversarial_weight or set sharpen_steps=0', ('sharpen_steps', 'adversarial_weight')),
+        (self.sharpen_steps > self.train_steps,
+         f'sharpen_steps={self.sharpen_steps} are more than train_steps={self.train_steps}: lower them',
+         ('sharpen_steps', 'train_steps')),
         (self.learning_rate_floor > self.learning_rate,
          f'learning_rate_floor={self.learning_rate_floor} is above learning_rate={self.learning_rate}: lower it',
          ('learning_rate_floor', 'learning_rate')),

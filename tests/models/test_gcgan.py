@@ -230,6 +230,14 @@ def test_a_zero_weight_removes_its_term(phase, changes, gone):
   np.testing.assert_allclose(logs[total], sum(weight(t) * logs[t] for t in terms if t in logs), rtol=1e-5)
 
 
+def test_the_last_steps_sharpen():
+  system = make_system(sharpen_steps=1, sharpen_weight=0.5)  # Of two steps.
+  batch = make_batch(system.config)
+  for weight in (1e-3, 0.5):
+    logs = numbers(system.train_step(batch))
+    np.testing.assert_allclose(logs['generator_loss'], logs['image_loss'] + weight * logs['adversarial_loss'], rtol=1e-5)
+
+
 def test_readings_change_the_game():
   base = first_step('train')
   summed = first_step('train', image_loss_reduction='sum')
@@ -297,6 +305,7 @@ def test_bfloat16_keeps_its_ends_and_norms_in_float32():
     {'contrastive_weight': 0.0, 'landmark_weight': 0.0},
     {'image_weight': 0.0, 'adversarial_weight': 0.0, 'critic_steps': 0}, {'critic_steps': 0, 'adversarial_weight': 0.1},
     {'critic_steps': 1, 'adversarial_weight': 0.0}, {'learning_rate_floor': 1e-3, 'learning_rate': 1e-4},
+    {'sharpen_steps': 1, 'adversarial_weight': 0.0, 'critic_steps': 0}, {'sharpen_steps': 3, 'train_steps': 2},
     {'image_loss_reduction': 'max'}, {'condition': 'label'}], ids=str)
 def test_contradictions_name_the_settings(changes):
   with pytest.raises(ConfigError) as caught:

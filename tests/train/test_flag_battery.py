@@ -134,6 +134,8 @@ OWN = {
         'landmark_weight': (0.5, losses('pretrain')),
         'image_weight': (2.0, losses()),
         'adversarial_weight': (0.1, losses()),
+        'sharpen_steps': (1, losses()),
+        'sharpen_weight': (0.1, losses(sharpen_steps=1)),
         'penalty_weight': (1.0, losses()),
         'margin': (50.0, losses('pretrain')),
         'contrastive_balance': ('class', losses('pretrain')),
