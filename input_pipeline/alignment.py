@@ -175,19 +175,13 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
   offset = inverse[:, :2] @ [-0.5, -0.5] + inverse[:, 2] - [left, top] + 0.5
   coefficients = (*linear[0], offset[0], *linear[1], offset[1])
   resample = Image.Resampling.BICUBIC if fine == 1 else Image.Resampling.BILINEAR
-  # Pillow truncates 8-bit results, which darkens by half a level: sample in float and round once.
   channels = patch[..., None] if image.ndim == 2 else patch
-  warped = np.stack(
-    [
-      np.asarray(
-        Image.fromarray(np.ascontiguousarray(channels[..., c], np.float32)).transform(
-          (size * fine, size * fine), Image.Transform.AFFINE, coefficients, resample
-        )
-      )
-      for c in range(channels.shape[-1])
-    ],
-    axis=-1,
-  )
-  averaged = warped.reshape(size, fine, size, fine, -1).mean(axis=(1, 3))
-  crop = np.clip(np.round(averaged), 0, 255).astype(np.uint8)
+  averaged = []
+  for c in range(channels.shape[-1]):
+    # Pillow truncates 8-bit results, which darkens by half a level: sample in float and round once.
+    sampled = Image.fromarray(np.ascontiguousarray(channels[..., c], np.float32)).transform(
+      (size * fine, size * fine), Image.Transform.AFFINE, coefficients, resample
+    )
+    averaged.append(np.asarray(sampled).reshape(size, fine, size, fine).mean(axis=(1, 3)))
+  crop = np.clip(np.round(np.stack(averaged, axis=-1)), 0, 255).astype(np.uint8)
   return crop[..., 0] if image.ndim == 2 else crop

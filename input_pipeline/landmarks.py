@@ -63,14 +63,20 @@ def check_model(path: str = '') -> str:
 
 
 def find_landmarks(image: np.ndarray, model: str = '') -> np.ndarray | None:
-  """The 68 landmarks of the largest face.
+  """The 68 landmarks of the largest face, or None: see `find_faces`."""
+  faces = find_faces(image, model)
+  return faces[0] if faces else None
+
+
+def find_faces(image: np.ndarray, model: str = '') -> list[np.ndarray]:
+  """The 68 landmarks of each face, the largest face first.
 
   Args:
     image: [H, W, 3] uint8.
     model: file of the 68-point model; empty means the installed one.
 
   Returns:
-    [68, 2] float64 in pixels of the picture, or None where no face was found.
+    [68, 2] float64 each, in pixels of the picture.
 
   Raises:
     ValueError: if the model is not one of 68 points.
@@ -83,15 +89,16 @@ def find_landmarks(image: np.ndarray, model: str = '') -> np.ndarray | None:
     size = (max(1, round(width / reduction)), max(1, round(height / reduction)))
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
   small = np.ascontiguousarray(small)
+  boxes: Any = []
   for upsampling in (0, 1):
-    faces = detector(small, upsampling)
-    if faces:
+    boxes = detector(small, upsampling)
+    if boxes:
       break
-  else:
-    return None
-  face = max(faces, key=lambda box: box.area())
-  parts = predictor(small, face).parts()
-  if len(parts) != 68:
-    raise ValueError(f'{landmark_model(model)} has {len(parts)} points; a model of 68 points is needed')
-  points = np.array([[p.x, p.y] for p in parts], np.float64)
-  return (points + 0.5) * [width / small.shape[1], height / small.shape[0]] - 0.5
+  faces = []
+  for box in sorted(boxes, key=lambda box: -box.area()):
+    parts = predictor(small, box).parts()
+    if len(parts) != 68:
+      raise ValueError(f'{landmark_model(model)} has {len(parts)} points; a model of 68 points is needed')
+    points = np.array([[p.x, p.y] for p in parts], np.float64)
+    faces.append((points + 0.5) * [width / small.shape[1], height / small.shape[0]] - 0.5)
+  return faces

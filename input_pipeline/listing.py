@@ -1,19 +1,19 @@
-"""Which pictures there are and whom they show: a folder tree or a manifest."""
+"""Which pictures and videos there are and whom they show: a folder tree or a manifest."""
 
 import csv
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from input_pipeline import photos
+from input_pipeline import photos, video
 
 SPLITS = ('train', 'test')
 
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-  """One picture. `file` is relative to the input folder; `split` is '' where the input does not say."""
+  """One picture, or a video: all of its frames. `file` is relative to the input folder; `split` is '' where the input does not say."""
 
   file: str
   identity: str
@@ -27,17 +27,17 @@ Skipped = dict[str, str]  # file -> why it is not used
 
 
 def list_photos(folder: str, manifest: str = '', where: Sequence[str] = ()) -> tuple[list[Photo], Skipped]:
-  """Lists pictures in the order of their names.
+  """Lists pictures and videos in the order of their names.
 
   Args:
-    folder: the pictures: `IDENTITY/EXPRESSION*.jpg` where there is no manifest; the expression is the leading letters
-      of the file's name.
+    folder: the pictures and videos: `IDENTITY/EXPRESSION*.jpg` (or .mp4, ...) where there is no manifest; the
+      expression is the leading letters of the file's name.
     manifest: CSV file with columns file, identity, expression and, where wanted, split (train or test), pose and light
       (numbers; pairs are formed within one pose and light). Relative to `folder` where it is not found otherwise.
     where: `COLUMN=VALUE` or `COLUMN=PREFIX*`: a row is used if each column that is named has one of its values.
 
   Returns:
-    the pictures, and the files that are none with the reason.
+    the pictures and videos, and the files that are neither with the reason.
 
   Raises:
     FileNotFoundError: if the folder or the manifest is missing.
@@ -55,6 +55,11 @@ def list_photos(folder: str, manifest: str = '', where: Sequence[str] = ()) -> t
   return _from_manifest(path, where)
 
 
+def is_usable(file: str) -> bool:
+  """Whether the name is that of a picture or a video."""
+  return photos.is_picture(file) or video.is_video(file)
+
+
 def _from_tree(folder: str) -> tuple[list[Photo], Skipped]:
   found, skipped = [], {}
   for root, folders, files in os.walk(folder):
@@ -62,8 +67,8 @@ def _from_tree(folder: str) -> tuple[list[Photo], Skipped]:
     for name in sorted(files):
       file = os.path.relpath(os.path.join(root, name), folder)
       letters = re.match(r'[^\W\d_]+', name)
-      if not photos.is_picture(name):
-        skipped[file] = 'not a picture'
+      if not is_usable(name):
+        skipped[file] = 'not a picture or video'
       elif root == folder:
         skipped[file] = 'not in a folder that is named after the person'
       elif not letters:
@@ -80,13 +85,27 @@ def _conditions(where: Sequence[str], columns: Sequence[str]) -> dict[str, list[
     if not equals:
       raise ValueError(f'--where={condition} is not COLUMN=VALUE')
     if column not in columns:
-      raise ValueError(f'--where={condition}: the manifest has no column {column!r}, it has {", ".join(columns)}')
+      raise ValueError(f'--where={condition}: there is no column {column!r}, only {", ".join(columns)}')
     wanted.setdefault(column, []).append(value)
   return wanted
 
 
-def _matches(text: str, value: str) -> bool:
-  return text.startswith(value[:-1]) if value.endswith('*') else text == value
+def _matches(row: Mapping[str, str], wanted: dict[str, list[str]]) -> bool:
+  return all(
+    any(row[column].startswith(value[:-1]) if value.endswith('*') else row[column] == value for value in values)
+    for column, values in wanted.items()
+  )
+
+
+def select(found: Sequence[Photo], where: Sequence[str]) -> list[Photo]:
+  """The pictures that meet conditions (see `list_photos`) on their own fields.
+
+  Raises:
+    ValueError: if a condition makes no sense.
+  """
+  columns = [field.name for field in dataclasses.fields(Photo)]
+  wanted = _conditions(where, columns)
+  return [photo for photo in found if _matches({name: str(getattr(photo, name)) for name in columns}, wanted)]
 
 
 def _from_manifest(path: str, where: Sequence[str]) -> tuple[list[Photo], Skipped]:
@@ -108,13 +127,13 @@ def _from_manifest(path: str, where: Sequence[str]) -> tuple[list[Photo], Skippe
   seen: set[str] = set()
   splits: dict[str, str] = {}
   for number, row in enumerate(rows, start=2):
-    if not all(any(_matches(row[column], value) for value in values) for column, values in wanted.items()):
+    if not _matches(row, wanted):
       continue
     file, identity, expression = (row[key].strip() for key in ('file', 'identity', 'expression'))
     split = (row.get('split') or '').strip()
     reason = (
-      'not a picture'
-      if not photos.is_picture(file)
+      'not a picture or video'
+      if not is_usable(file)
       else 'no identity is given'
       if not identity
       else 'no expression is given'

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.pgm', '.ppm')
 # A larger one is refused before it is unpacked: a file of a few kilobytes can claim terabytes.
 MAX_PIXELS = 200_000_000
+STRIP = 256
 
 
 def is_picture(path: str) -> bool:
@@ -36,7 +37,13 @@ def read_photo(path: str) -> np.ndarray:
       if image.width * image.height > MAX_PIXELS:
         raise ValueError(f'{path}: {image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} allowed')
       image.load()
-      return _to_rgb(ImageOps.exif_transpose(image))
+      ImageOps.exif_transpose(image, in_place=True)
+      pixels = np.empty([image.height, image.width, 3], np.uint8)
+      # By strips, since every step of the conversion copies: a picture of 50 megapixels took six times its size.
+      for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        pixels[top : top + STRIP] = _to_rgb(strip)
+      return pixels
   except UnidentifiedImageError:
     raise ValueError(f'{path}: not a picture, or of an unknown kind') from None
   except Image.DecompressionBombError:

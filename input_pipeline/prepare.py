@@ -1,12 +1,12 @@
-"""Photographs -> data set: `python -m input_pipeline.prepare --input=PHOTOS --output=DATA`.
+"""Photographs and videos -> data set: `python -m input_pipeline.prepare --input=PHOTOS --output=DATA`.
 
-PHOTOS is a folder tree IDENTITY/EXPRESSION*.jpg, or a folder with a manifest (--manifest). The largest face of each
-picture is found, its 68 landmarks are marked, and the face is cut out aligned. DATA is a TensorFlow Datasets folder
+PHOTOS is a folder tree IDENTITY/EXPRESSION*.jpg (or .mp4, ...), a folder with a manifest (--manifest), or a data set of
+the GC-GAN paper (--layout). The largest face of each picture, and of each frame of a video, is found, its 68 landmarks
+are marked, and the face is cut out aligned. DATA is a TensorFlow Datasets folder
 with skipped.csv, statistics.json and contact_sheet.png beside the pictures.
 """
 
 import collections
-import csv
 import dataclasses
 import functools
 import io
@@ -19,28 +19,53 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from input_pipeline import alignment, dataset, landmarks, photos, shards, skin, workers
+from input_pipeline import dataset, landmarks, layouts, reports, shards, skin, tracks, video, workers
 from input_pipeline.faces import Face, Settings, cut_out, find_face
-from input_pipeline.listing import Photo, Skipped, list_photos
+from input_pipeline.listing import Photo, Skipped, list_photos, select
 from input_pipeline.splits import choose_split
 from models import commands
 from models.config import DataConfig, check_fields
 
 PER_CHUNK = 16
 PER_SHARD = 1000
-SHEET_ROWS = 10
 
 
-def find_chunk(chunk: int, *, folder: str, files: Sequence[str], output: str, settings: Settings) -> int:
-  """Finds the faces of one chunk of pictures and keeps them in a file; returns the number of pictures."""
-  part = files[chunk * PER_CHUNK : (chunk + 1) * PER_CHUNK]
+def split_into_chunks(files: Sequence[str]) -> list[list[str]]:
+  """What one process looks at before it keeps what it found: some pictures, or one video."""
+  chunks: list[list[str]] = []
+  for file in files:
+    if not chunks or len(chunks[-1]) == PER_CHUNK or video.is_video(file) or video.is_video(chunks[-1][0]):
+      chunks.append([])
+    chunks[-1].append(file)
+  return chunks
+
+
+def find_chunk(chunk: int, *, folder: str, chunks: Sequence[Sequence[str]], output: str, settings: Settings) -> int:
+  """Finds the faces of one chunk of files and keeps them in a file; returns the number of files."""
   path = os.path.join(output, f'.detected-{chunk:06d}')
   if not os.path.isfile(path):
-    faces = [dataclasses.asdict(find_face(os.path.join(folder, file), settings)) for file in part]
-    shards.write_atomically(path, json.dumps(faces))
-  return len(part)
+    found = []
+    for file in chunks[chunk]:
+      source = os.path.join(folder, file)
+      found.append(tracks.find_track(source, settings) if video.is_video(file) else [find_face(source, settings)])
+    shards.write_atomically(path, json.dumps([[dataclasses.asdict(face) for face in faces] for faces in found]))
+  return len(chunks[chunk])
+
+
+def sort_out(listed: Sequence[Photo], found: Sequence[Sequence[Face]]) -> tuple[list[tuple[Photo, Face]], Skipped]:
+  """Faces that are used, and the reason for each file of which some or all are not."""
+  kept, skipped = [], {}
+  for photo, faces in zip(listed, found, strict=True):
+    kept += [(photo, face) for face in faces if not face.reason]
+    reasons = collections.Counter(face.reason.split(':')[0] for face in faces if face.reason)
+    if faces[0].frame is not None and reasons:
+      count = len(faces)
+      skipped[photo.file] = ', '.join(f'{reason}: in {n} of {count} frames' for reason, n in reasons.items())
+    elif reasons:
+      skipped[photo.file] = faces[0].reason
+  return kept, skipped
 
 
 def make_examples(
@@ -57,8 +82,9 @@ def make_examples(
   photos_of_split = plan[split]
   sizes = shards.shard_sizes(len(photos_of_split), PER_SHARD)
   start = sum(sizes[:shard])
-  for photo, face, tone in photos_of_split[start : start + sizes[shard]]:
-    crop, marks, _ = cut_out(photos.read_photo(os.path.join(folder, photo.file)), np.array(face.points), settings)
+  rows = photos_of_split[start : start + sizes[shard]]
+  for (photo, face, tone), image in tracks.read_images(folder, rows, settings):
+    crop, marks, _ = cut_out(image, np.array(face.points), settings)
     file = io.BytesIO()
     Image.fromarray(crop).save(file, 'PNG')
     yield {
@@ -68,7 +94,7 @@ def make_examples(
       'expression': expressions.index(photo.expression),
       'pose': photo.pose,
       'light': photo.light,
-      'file': photo.file,
+      'file': photo.file if face.frame is None else f'{photo.file}#{face.frame}',
       'skin': tone,
     }
 
@@ -78,8 +104,10 @@ def prepare(
   output: str,
   settings: Settings,
   *,
+  layout: str = '',
   manifest: str = '',
   where: Sequence[str] = (),
+  limit: int = 0,
   test_identities: str = '',
   test_fraction: float = 0.1,
   overwrite: bool = False,
@@ -89,11 +117,13 @@ def prepare(
   """Makes a data set of photographs; see the module's text. Continues where it was stopped.
 
   Args:
-    folder: the photographs.
+    folder: the photographs and videos.
     output: folder of the data set.
     settings: how faces are cut out.
+    layout: name of a known data set, see `layouts`.
     manifest: see `list_photos`.
-    where: see `list_photos`.
+    where: see `list_photos`; of a layout it selects by `Photo`'s fields.
+    limit: use this many of the files, drawn by a fixed seed; 0 means all.
     test_identities: how many people are held out, or their names with commas between.
     test_fraction: share of the people who are held out, where `test_identities` is empty.
     overwrite: replace a data set that was made otherwise.
@@ -109,9 +139,18 @@ def prepare(
   """
   model = landmarks.check_model(settings.landmark_model)
   workers.check_runner(runner)
-  listed, skipped = list_photos(folder, manifest, where)
+  if layout and manifest:
+    raise ValueError(f'--layout={layout} contradicts --manifest={manifest}: give one of them')
+  if layout:
+    listed, skipped = layouts.list_layout(layout, folder)
+    listed = select(listed, where)
+  else:
+    listed, skipped = list_photos(folder, manifest, where)
   if not listed:
-    raise ValueError(f'--input={folder}: no picture was found' + nothing_listed(manifest, where, skipped))
+    cause = reports.nothing_listed(layout, manifest, where, skipped)
+    raise ValueError(f'--input={folder}: no picture was found{cause}')
+  if 0 < limit < len(listed):
+    listed = [listed[i] for i in sorted(np.random.default_rng(0).choice(len(listed), limit, replace=False))]
   stats = [_stamp(os.path.join(folder, photo.file)) for photo in listed]
   fingerprint = {
     'kind': 'photographs',
@@ -124,6 +163,10 @@ def prepare(
     'test_fraction': test_fraction,
     'files': shards.digest([[dataclasses.astuple(photo), stat] for photo, stat in zip(listed, stats, strict=True)]),
   }
+  # Only where they matter, so that data sets from before these settings are still known.
+  if any(video.is_video(photo.file) for photo in listed):
+    fingerprint['frame_rate'] = settings.frame_rate
+  fingerprint |= {key: value for key, value in (('layout', layout), ('limit', limit)) if value}
   existed = os.path.isdir(output)
   with shards.exclusive(output):
     state = shards.claim(output, fingerprint, overwrite)
@@ -134,28 +177,31 @@ def prepare(
     if state == 'continued':
       print(f'{output} was begun with the same pictures and settings: it is continued', file=sys.stderr)
     files = [photo.file for photo in listed]
-    chunks = range(-(-len(files) // PER_CHUNK))
+    chunks = split_into_chunks(files)
     # Starting a worker takes as long as some hundred pictures.
     cores = len(os.sched_getaffinity(0))
     finders, cutters = (processes or min(cores, 1 + len(files) // 200)), min(processes or cores, 1 + len(files) // 500)
     job = functools.partial(
-      find_chunk, folder=os.path.abspath(folder), files=files, output=os.path.abspath(output), settings=settings
+      find_chunk, folder=os.path.abspath(folder), chunks=chunks, output=os.path.abspath(output), settings=settings
     )
-    workers.map_units(job, chunks, len(files), runner=runner, processes=finders, label='finding faces')
-    faces = []
-    for chunk in chunks:
+    workers.map_units(job, range(len(chunks)), len(files), runner=runner, processes=finders, label='finding faces')
+    found = []
+    for chunk in range(len(chunks)):
       with open(os.path.join(output, f'.detected-{chunk:06d}')) as file:
-        faces += [Face(**face) for face in json.load(file)]
-    kept = [(photo, face) for photo, face in zip(listed, faces, strict=True) if not face.reason]
-    skipped |= {photo.file: face.reason for photo, face in zip(listed, faces, strict=True) if face.reason}
+        found += [[Face(**face) for face in faces] for faces in json.load(file)]
+    kept, reasons = sort_out(listed, found)
+    used = {photo.file for photo, _ in kept}
+    partly = {file: reason for file, reason in reasons.items() if file in used}
+    skipped |= {file: reason for file, reason in reasons.items() if file not in used}
+    rule = layouts.LAYOUTS[layout].split if layout else ''
     try:
       if not kept:
-        raise ValueError(nothing_kept(folder, listed, skipped))
+        raise ValueError(reports.nothing_kept(folder, listed, skipped))
       people = collections.defaultdict(list)
       for photo, face in kept:
         people[photo.identity].append(face.angle)
       angles = {person: _median(values) for person, values in people.items()}
-      test = choose_split(kept, angles, test_identities, test_fraction)
+      test = choose_split(kept, angles, test_identities, test_fraction, rule)
     except ValueError:
       # A set that cannot be is not left behind half-made.
       shards.discard(output, folder_too=not existed)
@@ -167,6 +213,7 @@ def prepare(
       if (photo.identity in test) == (split == 'test')
     ]
     for split in ('train', 'test')
+    if split == 'test' or len(test) < len(angles)
   }
   expressions = sorted({photo.expression for photo, _ in kept}, key=lambda name: (name != 'neutral', name))
   identities = sorted(angles)
@@ -178,11 +225,13 @@ def prepare(
     expressions=expressions,
     settings=settings,
   )
-  statistics = summarize(plan, angles, skipped, expressions)
+  frames = [face for faces in found for face in faces if face.frame is not None]
+  lost = sum(bool(face.reason) for face in frames)
+  statistics = reports.summarize(plan, angles, skipped, expressions, len(frames), lost)
   os.makedirs(output, exist_ok=True)
-  write_skipped(os.path.join(output, 'skipped.csv'), skipped)
+  reports.write_skipped(os.path.join(output, 'skipped.csv'), skipped | partly)
   shards.write_atomically(os.path.join(output, 'statistics.json'), json.dumps(statistics, indent=1))
-  write_sheet(os.path.join(output, 'contact_sheet.png'), folder, kept, settings)
+  reports.write_sheet(os.path.join(output, 'contact_sheet.png'), folder, kept, settings)
   shards.write_dataset(
     output,
     dataset.NAME,
@@ -195,7 +244,7 @@ def prepare(
     processes=cutters,
     label='cutting faces out',
   )
-  for chunk in chunks:
+  for chunk in range(len(chunks)):
     os.unlink(os.path.join(output, f'.detected-{chunk:06d}'))
   return statistics
 
@@ -209,116 +258,19 @@ def _median(values: Sequence[float]) -> float:
   return float(np.median(known)) if known else math.nan
 
 
-def nothing_listed(manifest: str, where: Sequence[str], skipped: Skipped) -> str:
-  """The likely cause when a folder or manifest lists no picture."""
-  if skipped:
-    file, reason = next(iter(skipped.items()))
-    return f' among {len(skipped)} files ({file}: {reason}); a tree IDENTITY/EXPRESSION*.jpg is needed, or --manifest'
-  if where:
-    return f': no row of {manifest} meets --where={" --where=".join(where)}'
-  return ': it is empty' if not manifest else f': {manifest} has no rows'
-
-
-def nothing_kept(folder: str, listed: Sequence[Photo], skipped: Skipped) -> str:
-  """The likely cause when no picture can be used, from the most frequent reason."""
-  reasons = collections.Counter(skipped[photo.file].split(':')[0] for photo in listed)
-  reason, count = reasons.most_common(1)[0]
-  example = next(photo.file for photo in listed if skipped[photo.file].startswith(reason))
-  hints = {
-    'no face found': 'are the faces upright, frontal and at least 80 pixels wide?',
-    'too small': 'smaller --crop_size, or larger pictures',
-    'there is no such file': 'are the names in the manifest relative to --input?',
-  }
-  return (
-    f'--input={folder}: none of {len(listed)} pictures can be used; {count} times: {reason} (for example '
-    f'{example})' + (f'; {hints[reason]}' if reason in hints else '')
-  )
-
-
-def summarize(
-  plan: dict[str, list[tuple[Photo, Face, str]]], angles: dict[str, float], skipped: Skipped, expressions: Sequence[str]
-) -> dict[str, Any]:
-  """What statistics.json says."""
-  rows = [row for part in plan.values() for row in part]
-  tones = {
-    split: collections.Counter(skin.label(angles[p]) or 'unknown' for p in {row[0].identity for row in part})
-    for split, part in plan.items()
-  }
-  return {
-    'pictures': len(rows),
-    'skipped': dict(collections.Counter(reason.split(':')[0] for reason in skipped.values())),
-    'landmarks_outside': float(np.mean([face.outside for _, face, _ in rows])),
-    'splits': {
-      split: {
-        'pictures': len(part),
-        'people': sorted({photo.identity for photo, _, _ in part}),
-        'skin': dict(tones[split]),
-        'expressions': {name: sum(photo.expression == name for photo, _, _ in part) for name in expressions},
-      }
-      for split, part in plan.items()
-    },
-    'typology_angle': {person: None if math.isnan(angle) else round(angle, 1) for person, angle in angles.items()},
-  }
-
-
-def write_skipped(path: str, skipped: Skipped) -> None:
-  """Writes skipped.csv: file, reason."""
-  text = io.StringIO(newline='')
-  writer = csv.writer(text)
-  writer.writerow(['file', 'reason'])
-  writer.writerows(sorted(skipped.items()))
-  shards.write_atomically(path, text.getvalue())
-
-
-def write_sheet(path: str, folder: str, kept: Sequence[tuple[Photo, Face]], settings: Settings) -> None:
-  """Draws up to 100 of the crops, spread over the set, with their landmarks."""
-  shown = [kept[len(kept) * i // min(len(kept), SHEET_ROWS**2)] for i in range(min(len(kept), SHEET_ROWS**2))]
-  size = settings.crop_size
-  columns = min(SHEET_ROWS, len(shown))
-  sheet = Image.new('RGB', (columns * size, -(-len(shown) // columns) * (size + 12)), 'white')
-  draw = ImageDraw.Draw(sheet)
-  for i, (photo, face) in enumerate(shown):
-    crop, marks, _ = cut_out(photos.read_photo(os.path.join(folder, photo.file)), np.array(face.points), settings)
-    left, top = i % columns * size, i // columns * (size + 12)
-    sheet.paste(Image.fromarray(crop), (left, top))
-    for x, y in alignment.denormalize(marks, size):
-      inside = 0 <= x < size and 0 <= y < size
-      draw.rectangle((left + x - 0.5, top + y - 0.5, left + x + 0.5, top + y + 0.5), fill='lime' if inside else 'red')
-    draw.text((left + 1, top + size), f'{photo.identity} {photo.expression}'[: size // 6], fill='black')
-  file = io.BytesIO()
-  sheet.save(file, 'PNG')
-  shards.write_atomically(path, file.getvalue())
-
-
-def report(statistics: dict[str, Any], output: str) -> None:
-  """Prints what was made, and warns of what training would suffer from."""
-  skipped = statistics['skipped']
-  print(
-    f'{output}: {statistics["pictures"]:,} pictures kept, {sum(skipped.values()):,} skipped'
-    + (f' ({", ".join(f"{count} {reason}" for reason, count in skipped.items())}; see skipped.csv)' if skipped else '')
-  )
-  for split, part in statistics['splits'].items():
-    print(
-      f'{split}: {part["pictures"]:,} pictures of {len(part["people"]):,} people '
-      f'(skin {", ".join(f"{count} {tone}" for tone, count in part["skin"].items())}); '
-      f'{", ".join(f"{count} {name}" for name, count in part["expressions"].items())}'
-    )
-    for name, count in part['expressions'].items():
-      if not count:
-        print(f'warning: no picture of expression {name!r} in split {split!r}: training will refuse this data set')
-  outside = statistics['landmarks_outside']
-  print(f'landmarks outside the crop: {100 * outside:.2f} %')
-  if outside > 0.01:
-    print('warning: more than 1 % of the landmarks lie outside the crop: a smaller --template_scale keeps them in')
-  print(f'look at {os.path.join(output, "contact_sheet.png")}')
-
-
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DataConfig)}
 FLAGS = flags.FlagValues()
 flags.DEFINE_string(
-  'input', None, 'Folder of photographs: IDENTITY/EXPRESSION*.jpg, or any with --manifest.', flag_values=FLAGS
+  'input', None, 'Folder of IDENTITY/EXPRESSION*.jpg or .mp4; any with --manifest or --layout.', flag_values=FLAGS
 )
 flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_values=FLAGS)
+flags.DEFINE_enum(
+  'layout', '', ['', *layouts.LAYOUTS], 'A data set of the paper, as its authors hand it out.', flag_values=FLAGS
+)
+flags.DEFINE_integer(
+  'limit', 0, 'Use this many of the files, drawn by a fixed seed; 0 means all.', 0, flag_values=FLAGS
+)
+flags.DEFINE_float('frame_rate', 5.0, 'Frames a second of videos; 0 means every frame.', 0.0, 1000.0, flag_values=FLAGS)
 flags.DEFINE_string(
   'manifest', '', 'CSV with columns file, identity, expression and optionally split, pose, light.', flag_values=FLAGS
 )
@@ -348,20 +300,24 @@ def main(argv: Sequence[str]) -> None:
     if not values[name].value:
       raise ValueError(f'--{name} is missing')
   check_fields(DataConfig(alignment=values.alignment, template_scale=values.template_scale))
-  settings = Settings(values.alignment, values.template_scale, values.crop_size, values.landmark_model)
+  settings = Settings(
+    values.alignment, values.template_scale, values.crop_size, values.landmark_model, values.frame_rate
+  )
   statistics = prepare(
     values.input,
     values.output,
     settings,
+    layout=values.layout,
     manifest=values.manifest,
     where=values.where,
+    limit=values.limit,
     test_identities=values.test_identities,
     test_fraction=values.test_fraction,
     overwrite=values.overwrite,
     runner=values.runner,
     processes=values.processes,
   )
-  report(statistics, values.output)
+  reports.report(statistics, values.output)
 
 
 if __name__ == '__main__':

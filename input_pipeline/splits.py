@@ -28,15 +28,43 @@ def held_out_people(angles: dict[str, float], count: int) -> list[str]:
   return sorted(chosen + spare[: count - len(chosen)])
 
 
+def by_name(people: list[str], fraction: float, rule: str) -> set[str]:
+  """Who of the sorted people is held out, as a known data set wants it.
+
+  Args:
+    people: sorted names.
+    fraction: share that is held out.
+    rule: `last`: the first ones train, rounded down, as GC-GAN's authors split Multi-PIE; `spread`: as many, evenly
+      from among all; `all`: everybody.
+  """
+  count = len(people) - int(round((1 - fraction) * len(people), 6))
+  if rule == 'all':
+    return set(people)
+  if rule == 'last':
+    return set(people[len(people) - count :])
+  return {people[(2 * i + 1) * len(people) // (2 * count)] for i in range(count)}
+
+
 def choose_split(
-  kept: list[tuple[Photo, Face]], angles: dict[str, float], test_identities: str, test_fraction: float
+  kept: list[tuple[Photo, Face]], angles: dict[str, float], test_identities: str, test_fraction: float, rule: str = ''
 ) -> set[str]:
   """Names of the people in the test split.
+
+  Args:
+    kept: the pictures with their faces.
+    angles: typology angle of each person.
+    test_identities: how many are held out, or their names with commas between.
+    test_fraction: share that is held out, where `test_identities` is empty.
+    rule: see `by_name`; without one, `held_out_people` decides, unless the pictures say themselves.
 
   Raises:
     ValueError: if there are too few people, or the wish cannot be met.
   """
   people = sorted(angles)
+  if rule == 'all':
+    if test_identities:
+      raise ValueError(f'--test_identities={test_identities}: all of these are driving faces, nobody is trained on')
+    return by_name(people, 1, rule)
   given = {photo.identity for photo, _ in kept if photo.split == 'test'}
   if any(photo.split for photo, _ in kept):
     if test_identities:
@@ -49,6 +77,8 @@ def choose_split(
     unknown = sorted(chosen - set(people))
     if unknown:
       raise ValueError(f'--test_identities={test_identities}: there is no usable picture of {unknown[0]}')
+  elif rule and not test_identities:
+    chosen = by_name(people, test_fraction, rule)
   else:
     count = int(test_identities) if test_identities else max(1, round(len(people) * test_fraction))
     chosen = set(held_out_people(angles, min(count, len(people))))

@@ -122,7 +122,7 @@ def test_unusable_pictures_are_skipped_and_listed(tree, tmp_path, capsys):
   with open(tmp_path / 'data' / 'skipped.csv') as file:
     reasons = {row['file']: row['reason'] for row in csv.DictReader(file)}
   assert 'damaged or cut off' in reasons['odd/happy_cut.jpg'] and reasons['odd/happy_plain.png'] == 'no face found'
-  assert reasons['odd/notes.txt'] == 'not a picture' and 'person' in reasons['nobody.jpg']
+  assert reasons['odd/notes.txt'] == 'not a picture or video' and 'person' in reasons['nobody.jpg']
   assert reasons['odd/01.jpg'] == 'the name does not begin with the expression'
   assert len(reasons) == 13 + 1 + 3 and f'{len(reasons)} skipped' in text
   index = dataset.open_dataset(str(tmp_path / 'data')).index('train')
@@ -202,12 +202,12 @@ def test_one_person_is_not_enough(tmp_path, capsys, monkeypatch):
 
 def test_manifest_selects_rows_and_lists_what_is_no_picture(tmp_path):
   (tmp_path / 'list.csv').write_text(
-    'file,identity,expression,light,tier\nb.jpg,Ann,Happy,2,x1\na.jpg,Bob,neutral,,x2\nc.mp4,Bob,sad,0,x3\n'
+    'file,identity,expression,light,tier\nb.jpg,Ann,Happy,2,x1\na.jpg,Bob,neutral,,x2\nc.doc,Bob,sad,0,x3\n'
     'a.jpg,Bob,neutral,0,x2\nd.jpg,,sad,0,x2\ne.jpg,Cid,sad,0,y\n'
   )
   found, skipped = listing.list_photos(str(tmp_path), 'list.csv', ['tier=x*'])
   assert found == [listing.Photo('a.jpg', 'Bob', 'neutral'), listing.Photo('b.jpg', 'Ann', 'happy', light=2)]
-  assert skipped == {'c.mp4': 'not a picture', 'a.jpg': 'listed twice', 'd.jpg': 'no identity is given'}
+  assert skipped == {'c.doc': 'not a picture or video', 'a.jpg': 'listed twice', 'd.jpg': 'no identity is given'}
   assert [p.file for p in listing.list_photos(str(tmp_path), 'list.csv', ['tier=y', 'tier=x1'])[0]] == [
     'b.jpg',
     'e.jpg',

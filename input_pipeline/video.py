@@ -1,0 +1,93 @@
+"""Reads videos through the ffmpeg that imageio-ffmpeg brings, one frame in memory at a time."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+
+import imageio_ffmpeg
+import numpy as np
+
+VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
+
+
+def is_video(path: str | os.PathLike) -> bool:
+  """Whether the file's name is that of a video."""
+  return os.path.splitext(path)[1].lower() in VIDEOS
+
+
+def _reason(text: str) -> str:
+  """The first thing that ffmpeg complains of, without its own name and address."""
+  lines = [re.sub(r'^(\[[^\]]*\] *)+', '', line).strip() for line in text.splitlines()]
+  return next((line for line in lines if line), 'ffmpeg says nothing')
+
+
+def frame_rate(path: str | os.PathLike) -> float:
+  """Frames per second, on average where they come irregularly.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is not a video.
+  """
+  if not os.path.isfile(path):
+    raise FileNotFoundError(f'{path}: there is no such file')
+  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-hide_banner', '-i', str(path)]
+  text = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors='replace')
+  found = re.search(r'Stream.*Video:.*?([\d.]+)(k?) (?:fps|tbr)', text)
+  if not found or not float(found[1]):
+    errors = '\n'.join(line for line in text.splitlines() if re.search('error|invalid|not found', line, re.I))
+    raise ValueError(f'{path}: not a video, or a damaged one ({_reason(errors)})')
+  return float(found[1]) * (1000 if found[2] else 1)
+
+
+def read_rate(path: str | os.PathLike, rate: float = 0) -> float:
+  """How many frames a second `read_video` gives: `rate`, but no more than the video has; 0 means those."""
+  own = frame_rate(path)
+  return min(rate, own) if rate else own
+
+
+def read_video(path: str | os.PathLike, rate: float = 0) -> Iterator[np.ndarray]:
+  """Frames [H, W, 3] uint8, upright as the video says, evenly spaced in time.
+
+  Frames that come irregularly (phones, screen recordings) are repeated or left out where needed, so that frame i is
+  what is seen at second i / `read_rate(path, rate)`.
+
+  Args:
+    path: the video.
+    rate: frames per second, see `read_rate`.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is not a video; after the last whole frame, if it is damaged or cut off.
+  """
+  rate = read_rate(path, rate)
+  command = [
+    *(imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-xerror', '-i', str(path), '-map', '0:v:0'),
+    *('-vf', f'fps={rate:g}', '-f', 'image2pipe', '-c:v', 'ppm', '-'),
+  ]
+  count = 0
+  # In a file, since a pipe that nobody empties would stop ffmpeg.
+  with (
+    tempfile.TemporaryFile() as errors,
+    subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL) as ffmpeg,
+  ):
+    stream = ffmpeg.stdout
+    assert stream is not None
+    try:
+      while stream.readline():  # P6
+        width, height = map(int, stream.readline().split())
+        stream.readline()  # 255
+        data = stream.read(width * height * 3)
+        if len(data) != width * height * 3:
+          break
+        yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        count += 1
+      code = ffmpeg.wait()
+      errors.seek(0)
+      text = errors.read().decode(errors='replace')
+    finally:
+      ffmpeg.kill()
+  # A file that is cut off may end without an exit code.
+  if code or text or not count:
+    raise ValueError(f'{path}: the video is damaged or cut off after {count} frames ({_reason(text)})')
