@@ -2,13 +2,14 @@
 
 Runs that differ in their seed only are one arm. The first arm is compared with each other one by paired differences on
 the pictures and seeds that they share; the interval resamples seeds, people and their pictures. With fewer than 20
-people or 3 seeds it says "too few". `OUTPUT/compare.json` holds all slices, `OUTPUT/curves.png` the losses.
+people or 3 seeds it says "too few". `OUTPUT/compare.json` holds all slices, `OUTPUT/compare.txt` what is printed,
+`OUTPUT/curves.png` the losses.
 """
 
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from absl import flags
 from evaluate import intervals
 from evaluate.charts import save_curves
 from evaluate.intervals import MIN_PEOPLE, MIN_SEEDS, Estimate
-from evaluate.results import Row, find_row, make_row, make_table, read_results, write_value
+from evaluate.results import Measure, Row, find_row, make_row, make_table, read_results, write_value
 from models import commands, runs
 
 FLAGS = flags.FlagValues()
@@ -60,9 +61,12 @@ def read_run(path: str | Path) -> Run:
   return Run(path, config, results['results'], samples)
 
 
-def group(given: Sequence[Run]) -> list[Arm]:
+def group(given: Sequence[Run], arm_of: Callable[[Any], str] | None = None) -> list[Arm]:
   """Arms in the order of their first runs, named by the settings in which they differ.
 
+  Args:
+    given: runs.
+    arm_of: config -> the name of its arm, where that is not told by all settings but the seed.
   Raises:
     ValueError: if two runs have all settings and the seed in common, or are of different systems.
   """
@@ -71,7 +75,10 @@ def group(given: Sequence[Run]) -> list[Arm]:
       f'runs of different systems cannot be compared: {", ".join(f"{r.path} is {r.config.system}" for r in given)}'
     )
   keys = [
-    {f.name: getattr(run.config, f.name) for f in dataclasses.fields(run.config) if f.name != 'seed'} for run in given
+    {'arm': arm_of(run.config)}
+    if arm_of
+    else {f.name: getattr(run.config, f.name) for f in dataclasses.fields(run.config) if f.name != 'seed'}
+    for run in given
   ]
   members: list[tuple[dict[str, Any], dict[int, Run]]] = []
   for key, run in zip(keys, given, strict=True):
@@ -83,14 +90,19 @@ def group(given: Sequence[Run]) -> list[Arm]:
         f'{run.path} and {arm[run.config.seed].path} are the same: equal settings and seed {run.config.seed}'
       )
     arm[run.config.seed] = run
+  if arm_of:
+    return [Arm(key['arm'], arm) for key, arm in members]
   varying = [name for name in keys[0] if len({repr(key[name]) for key, _ in members}) > 1]
   return [Arm(' '.join(f'{name}={key[name]}' for name in varying) or given[0].path.name, arm) for key, arm in members]
 
 
 def arm_rows(arm: Arm) -> list[Row]:
-  """The model's figures of an arm: the mean over its seeds; the interval where there is one seed only."""
+  """The figures of an arm: the mean over its seeds.
+
+  Of several seeds, the interval resamples seeds too, where a figure is kept picture by picture in `samples.npz`.
+  """
   first = next(iter(arm.runs.values()))
-  rows = []
+  rows, weights = [], {}
   for row in first.rows:
     same = [
       find_row(run.rows, row['metric'], row['subject'], row['slice'], row['protocol'], row['embedding'])
@@ -101,6 +113,11 @@ def arm_rows(arm: Arm) -> list[Row]:
       estimate = (
         Estimate(float(np.mean(values)), None, None) if len(values) == len(arm.runs) else Estimate(None, None, None)
       )
+      if row['embedding'] is None and (measure := _stack(arm, row)) is not None:
+        chosen = first.samples[f'slice/{row["slice"]}']
+        if row['slice'] not in weights:
+          weights[row['slice']] = intervals.bootstrap_weights(first.samples['identity'][chosen])
+        estimate = intervals.estimate(measure.statistic(chosen), weights[row['slice']])
       row = make_row(
         row['protocol'],
         row['metric'],
@@ -114,6 +131,18 @@ def arm_rows(arm: Arm) -> list[Row]:
       )
     rows.append(row)
   return rows
+
+
+def _stack(arm: Arm, row: Row) -> Measure | None:
+  """A row's figure of each seed's pictures; None where the seeds were not evaluated on the same ones."""
+  samples = [run.samples for run in arm.runs.values()]
+  key = f'{row["subject"]}/{row["metric"]}'
+  if any(key not in s or f'slice/{row["slice"]}' not in s for s in samples):
+    return None
+  if any(not np.array_equal(s['sample'], samples[0]['sample']) for s in samples):
+    return None
+  denominators = [s[f'{key}/denominator'] for s in samples if f'{key}/denominator' in s]
+  return Measure(np.array([s[key] for s in samples]), np.array(denominators) if denominators else None)
 
 
 def difference(first: Arm, second: Arm, metric: str, slice: str, replicates: int = intervals.REPLICATES) -> Row:
@@ -196,13 +225,19 @@ def read_curves(given: Sequence[Run]) -> dict[str, dict[str, tuple[list[float], 
   return curves
 
 
-def compare(workdirs: Sequence[str | Path], output: str | Path, slice: str = 'all') -> dict[str, Any]:
-  """Compares runs, prints the table of a slice, and writes `compare.json` and `curves.png`.
+def compare(
+  workdirs: Sequence[str | Path],
+  output: str | Path,
+  slice: str = 'all',
+  arm_of: Callable[[Any], str] | None = None,
+) -> dict[str, Any]:
+  """Compares runs, prints the table of a slice, and writes `compare.json`, `compare.txt` and `curves.png`.
 
   Args:
     workdirs: evaluated runs.
-    output: folder for the two files.
+    output: folder for the three files.
     slice: which part of the pictures the printed table is about.
+    arm_of: see `group`.
   Returns:
     What `compare.json` holds: `arms` (name -> runs and rows) and `differences` (rows with a verdict).
   Raises:
@@ -210,7 +245,7 @@ def compare(workdirs: Sequence[str | Path], output: str | Path, slice: str = 'al
     ValueError: if the runs cannot be compared, or nothing was measured on the slice.
   """
   given = [read_run(path) for path in workdirs]
-  arms = group(given)
+  arms = group(given, arm_of)
   slices = list(dict.fromkeys(row['slice'] for run in given for row in run.rows))
   if slice not in slices:
     raise ValueError(f'--slice={slice} was not measured: {", ".join(slices)} were')
@@ -228,30 +263,21 @@ def compare(workdirs: Sequence[str | Path], output: str | Path, slice: str = 'al
       for metric in dict.fromkeys(m for m, embedding in metrics if embedding is None):
         row = difference(arms[0], arm, metric, name)
         differences.append({**row, 'verdict': verdict(row)})
+  text = []
   for arm in arms:
     seeds = ', '.join(str(seed) for seed in arm.runs)
-    print(f'{arm.name}: seed{"s" * (len(arm.runs) > 1)} {seeds} ({", ".join(str(r.path) for r in arm.runs.values())})')
-  print()
+    where = ', '.join(str(run.path) for run in arm.runs.values())
+    text.append(f'{arm.name}: seed{"s" * (len(arm.runs) > 1)} {seeds} ({where})')
   lines = [
     [metric + (f' ({embedding})' if embedding else '')]
     + [write_value(find_row(rows[arm.name], metric, 'model', slice, embedding=embedding)) for arm in arms]
     for metric, embedding in metrics
   ]
-  print(make_table([f'model, {slice}', *(arm.name for arm in arms)], lines))
-  shown = [row for row in differences if row['slice'] == slice and row['value'] is not None]
+  text += ['', make_table([f'model, {slice}', *(arm.name for arm in arms)], lines)]
   if len(arms) > 1:
-    print()
-    print(
-      make_table(
-        ['paired difference', 'arms', 'value', 'pictures', 'people', 'says'],
-        [
-          [r['metric'], r['subject'], write_value(r), str(r['count']), str(r['identities']), r['verdict']]
-          for r in shown
-        ],
-      )
-      if shown
-      else 'no paired differences: the runs share no pictures'
-    )
+    shown = [row for row in differences if row['slice'] == slice and row['value'] is not None]
+    text += ['', difference_table(shown) if shown else 'no paired differences: the runs share no pictures']
+  print('\n'.join(text))
   result = {
     'arms': {arm.name: {'runs': [str(run.path) for run in arm.runs.values()], 'rows': rows[arm.name]} for arm in arms},
     'differences': differences,
@@ -259,10 +285,27 @@ def compare(workdirs: Sequence[str | Path], output: str | Path, slice: str = 'al
   output = Path(output)
   output.mkdir(parents=True, exist_ok=True)
   runs.write_file(output / 'compare.json', json.dumps(result, indent=1, allow_nan=False) + '\n')
+  runs.write_file(output / 'compare.txt', '\n'.join(text) + '\n')
   if curves := read_curves(given):
     save_curves(output / 'curves.png', curves)
   print(f'\n{output / "compare.json"}, {output / "curves.png"}' if curves else f'\n{output / "compare.json"}')
   return result
+
+
+def difference_table(rows: Sequence[Row]) -> str:
+  """Paired differences with what each allows to say."""
+  lines = [
+    [
+      r['metric'] + (f' ({r["embedding"]})' if r['embedding'] else ''),
+      r['subject'],
+      write_value(r),
+      str(r['count']),
+      str(r['identities']),
+      verdict(r),
+    ]
+    for r in rows
+  ]
+  return make_table(['paired difference', 'arms', 'value', 'pictures', 'people', 'says'], lines)
 
 
 def main(argv: list[str]) -> None:

@@ -120,3 +120,39 @@ def inception_features(images: np.ndarray, weights: str | os.PathLike, batch_siz
     batch = tf.clip_by_value(tf.image.resize(batch, (299, 299), 'bicubic', antialias=True), 0, 255)
     features.append(network(batch / 127.5 - 1, training=False).numpy())
   return np.concatenate(features)
+
+
+def keras_features(images: np.ndarray, path: str | os.PathLike, batch_size: int = 50) -> np.ndarray:
+  """Features of any network that Keras saved, such as the VGG-Face of the GC-GAN paper.
+
+  Args:
+    images: [N, H, W, 3] uint8; enlarged (bicubic, antialiased) to what the network wants.
+    path: a `.keras` file that takes RGB of 0 to 255 [B, H, W, 3] (preprocessing inside) and gives one tensor.
+    batch_size: pictures at a time.
+  Returns:
+    [N, D] float32, flattened.
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is no `.keras` file (other formats may run code when they are read), or no such network.
+  """
+  import tensorflow as tf  # Here: nothing else of the evaluation needs it.
+
+  path = Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f'--embedding={path}: there is no such file')
+  if path.suffix != '.keras':
+    raise ValueError(f'--embedding={path}: a .keras file is needed, other formats may run code when they are read')
+  try:
+    network = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+  except Exception as error:  # noqa: BLE001 (Keras lets through whatever its readers raise.)
+    raise ValueError(f'--embedding={path} cannot be read ({(str(error).splitlines() or [""])[0]})') from None
+  shape = getattr(network, 'input_shape', None)
+  if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
+    raise ValueError(f'--embedding={path} takes {shape}: a network of pictures (None, height, width, 3) is needed')
+  size = [given or own for given, own in zip(shape[1:3], images.shape[1:3], strict=True)]
+  features = []
+  for start in range(0, len(images), batch_size):
+    batch = tf.cast(images[start : start + batch_size], tf.float32)
+    batch = tf.clip_by_value(tf.image.resize(batch, size, 'bicubic', antialias=True), 0, 255)
+    features.append(network(batch, training=False).numpy().reshape(len(batch), -1))
+  return np.concatenate(features)

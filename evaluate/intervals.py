@@ -1,7 +1,7 @@
 """Intervals by a bootstrap that resamples people first, then their images: two pictures of a person are not two
 witnesses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,5 +68,17 @@ def ratio_of(numerators: np.ndarray, denominators: np.ndarray) -> Callable[[np.n
   def statistic(weights):
     with np.errstate(divide='ignore', invalid='ignore'):
       return weights @ numerators / (weights @ denominators)
+
+  return statistic
+
+
+def over_seeds(statistics: Sequence[Callable[[np.ndarray], np.ndarray]]) -> Callable[[np.ndarray], np.ndarray]:
+  """The statistic: mean of one statistic a seed. Replicates draw seeds too; two arms with as many draw the same."""
+  count = len(statistics)
+
+  def statistic(weights):
+    figures = np.stack([one(weights) for one in statistics], axis=-1)
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=figures.shape[:-1])
+    return (figures * (draws if weights.ndim > 1 else 1)).sum(-1) / count
 
   return statistic

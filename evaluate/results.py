@@ -8,7 +8,7 @@ is null with count 0.
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,15 +29,22 @@ class Measure(NamedTuple):
   """A figure of each picture. Its figure for a set is the mean, or a ratio of sums where there are denominators.
 
   Attributes:
-    values: [N] values, or numerators.
-    denominators: [N], or None for a mean.
+    values: [N] values, or numerators; [K, N] of K seeds.
+    denominators: as many, or None for a mean.
   """
 
   values: np.ndarray
   denominators: np.ndarray | None = None
 
+  @property
+  def seeds(self) -> int:
+    return 1 if self.values.ndim == 1 else len(self.values)
+
   def statistic(self, chosen: np.ndarray) -> Any:
-    """The figure of the pictures `chosen` ([N] bool) as a function of their weights."""
+    """The figure of the pictures `chosen` ([N] bool) as a function of their weights; of several seeds, the mean."""
+    if self.values.ndim == 2:
+      rows = [None] * self.seeds if self.denominators is None else self.denominators
+      return intervals.over_seeds([Measure(*row).statistic(chosen) for row in zip(self.values, rows, strict=True)])
     if self.denominators is None:
       return intervals.mean_of(self.values[chosen])
     return intervals.ratio_of(self.values[chosen], self.denominators[chosen])
@@ -78,7 +85,7 @@ def make_rows(
   people: np.ndarray,
   slices: Mapping[str, np.ndarray],
   differences: Iterable[str] = (),
-  baseline: str = 'copy_input',
+  baselines: Collection[str] = ('copy_input',),
 ) -> list[Row]:
   """Rows of every subject, metric and slice.
 
@@ -88,7 +95,7 @@ def make_rows(
     people: [N] the identity of each picture.
     slices: name -> [N] bool.
     differences: metrics for which also the paired difference `model_minus_BASELINE` is given.
-    baseline: the subject that the model is compared with.
+    baselines: the subjects that the model is compared with.
   """
   rows = []
   for name, chosen in slices.items():
@@ -97,11 +104,15 @@ def make_rows(
     for subject, metrics in measures.items():
       for metric, measure in metrics.items():
         statistic = measure.statistic(chosen)
-        rows.append(make_row(protocol, metric, subject, name, intervals.estimate(statistic, weights), *size))
-        if metric in differences and subject == baseline:
-          of_model = measures['model'][metric].statistic(chosen)
+        value, seeds = intervals.estimate(statistic, weights), measure.seeds
+        rows.append(make_row(protocol, metric, subject, name, value, *size, seeds))
+        if metric in differences and subject in baselines:
+          ours = measures['model'][metric]
+          of_model = ours.statistic(chosen)
+          # What was not trained has no seeds: the model's are all there are.
+          seeds = ours.seeds if measure.values.ndim == 1 else min(seeds, ours.seeds)
           paired = intervals.estimate(lambda w, a=of_model, b=statistic: a(w) - b(w), weights)
-          rows.append(make_row(protocol, metric, f'model_minus_{subject}', name, paired, *size))
+          rows.append(make_row(protocol, metric, f'model_minus_{subject}', name, paired, *size, seeds))
   return rows
 
 
@@ -229,14 +240,15 @@ def summary(rows: Sequence[Row], protocol: str) -> str:
   of_slices = [m for m in metrics if any(find(*m, 'model', name) for name in names)]
   if not names or not of_slices:
     return text
-  baseline = next((s for s in subjects if s != 'model'), 'model')
+  compared = [*dict.fromkeys(['model', *subjects])][:2]
   lines = []
   for name in names:
     cells = []
     for metric in of_slices:
-      ours, other = (find(*metric, s, name) for s in ('model', baseline))
-      values = ['-' if row is None or row['value'] is None else f'{row["value"]:.3f}' for row in (ours, other)]
-      cells.append(f'{values[0]} ({values[1]})')
+      found = [find(*metric, s, name) for s in compared]
+      values = ['-' if row is None or row['value'] is None else f'{row["value"]:.3f}' for row in found]
+      cells.append(values[0] + ''.join(f' ({value})' for value in values[1:]))
     lines.append([name, str(max(r['count'] for r in rows if r['slice'] == name)), *cells])
-  header = [f'slice: model ({baseline})', 'pictures', *(_SHORT.get(metric, metric) for metric, _ in of_slices)]
+  title = 'slice: model' + ''.join(f' ({s})' for s in compared[1:])
+  header = [title, 'pictures', *(_SHORT.get(metric, metric) for metric, _ in of_slices)]
   return f'{text}\n\n{make_table(header, lines)}'
