@@ -25,6 +25,9 @@ class GCGANConfig(DataConfig, RunConfig):
   skip: str = option('add', 'How a skip joins: add [released code] or concat.', choices=('add', 'concat'))
   output_norm: bool = option(True, 'Batch normalisation before the last tanh: true [paper], false [released code].')
   pretrain_steps: int = option(20_000, 'Steps that train the embedding, before it is fixed.', low=0)
+  warm_steps: int = option(0, 'Steps that train the generator by the image loss alone, before the critic joins; 0 is '
+                           'none [paper].', low=0)
+  warm_learning_rate: float = option(1e-3, 'Rate of these steps; it falls to its tenth on a cosine.', low=0.0)
   learning_rate: float = option(3e-4, 'Initial rate of every Adam.', low=0.0)
   learning_rate_decay: float = option(0.98, 'What the rate is multiplied by at each decay [released code].', low=0.0,
                                       high=1.0)
@@ -35,9 +38,6 @@ class GCGANConfig(DataConfig, RunConfig):
   landmark_weight: float = option(1.0, 'Weight of the landmark reconstruction of E (lambda_2); 0 removes it.', low=0.0)
   image_weight: float = option(1.0, 'Weight of the L1 image loss of G (lambda_3); 0 removes it.', low=0.0)
   adversarial_weight: float = option(1e-3, 'Weight of the adversarial loss of G (lambda_4); 0 removes it.', low=0.0)
-  sharpen_steps: int = option(0, 'Last steps of the training, in which sharpen_weight replaces adversarial_weight; 0 is none '
-                              '[paper].', low=0)
-  sharpen_weight: float = option(1e-2, 'Weight of the adversarial loss of G in the last sharpen_steps.', low=0.0)
   penalty_weight: float = option(10.0, 'Weight of the gradient penalty of D [released code]; 0 removes it.', low=0.0)
   margin: float = option(5.0, 'Squared distance beyond which codes of different expressions are left alone.', low=0.0)
   contrastive_balance: str = option('pair', 'pair: one mean over all pairs [paper]; class: the mean over same plus the '
@@ -87,12 +87,9 @@ class GCGANConfig(DataConfig, RunConfig):
         (self.adversarial_weight == 0 and self.critic_steps > 0,
          f'critic_steps={self.critic_steps} trains a critic that adversarial_weight=0 ignores: set critic_steps=0',
          ('critic_steps', 'adversarial_weight')),
-        (self.adversarial_weight == 0 and self.sharpen_steps > 0,
-         f'sharpen_steps={self.sharpen_steps} would listen to a critic that adversarial_weight=0 never trained: raise '
-         'adversarial_weight or set sharpen_steps=0', ('sharpen_steps', 'adversarial_weight')),
-        (self.sharpen_steps > self.train_steps,
-         f'sharpen_steps={self.sharpen_steps} are more than train_steps={self.train_steps}: lower them',
-         ('sharpen_steps', 'train_steps')),
+        (self.image_weight == 0 and self.warm_steps > 0,
+         f'warm_steps={self.warm_steps} have no loss with image_weight=0: set warm_steps=0 or raise image_weight',
+         ('warm_steps', 'image_weight')),
         (self.learning_rate_floor > self.learning_rate,
          f'learning_rate_floor={self.learning_rate_floor} is above learning_rate={self.learning_rate}: lower it',
          ('learning_rate_floor', 'learning_rate')),

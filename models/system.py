@@ -93,7 +93,7 @@ class System(tf.keras.Model):
   def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
     """One step of the current phase. Keras calls this in a replica."""
     losses = getattr(self, f'step_{self.phase}')(batch)
-    if self._averages and self.phase == 'train':
+    if self._averages:
       # A short run should not be dominated by its random start, so the decay grows with the step.
       step = tf.cast(self.step, tf.float32)
       decay = tf.minimum(self._average_decay, (1 + step) / (10 + step))

@@ -230,12 +230,23 @@ def test_a_zero_weight_removes_its_term(phase, changes, gone):
   np.testing.assert_allclose(logs[total], sum(weight(t) * logs[t] for t in terms if t in logs), rtol=1e-5)
 
 
-def test_the_last_steps_sharpen():
-  system = make_system(sharpen_steps=1, sharpen_weight=0.5)  # Of two steps.
-  batch = make_batch(system.config)
-  for weight in (1e-3, 0.5):
+def test_warm_steps_are_adam_on_the_image_loss_and_leave_the_critic_alone():
+  system = make_system('warm', warm_steps=4, warm_learning_rate=1e-2)
+  plain = make_system('train')
+  batch, adam = make_batch(system.config), tf.keras.optimizers.Adam(1e-2, beta_1=0.5, beta_2=0.999, epsilon=1e-8)
+  critic = system.critic.get_weights()
+  for rate in (1e-2, 8.68e-3, 5.5e-3):  # On a cosine from the rate to its tenth.
+    with tf.GradientTape() as tape:
+      fake = plain.generator([batch['input_image'], plain.encode(batch['target_landmarks'])], training=True)
+      loss = tf.reduce_mean(tf.abs(fake - batch['target_image']))
+    adam.learning_rate = rate
+    adam.apply_gradients(zip(tape.gradient(loss, plain.generator.trainable_variables),
+                             plain.generator.trainable_variables, strict=True))
     logs = numbers(system.train_step(batch))
-    np.testing.assert_allclose(logs['generator_loss'], logs['image_loss'] + weight * logs['adversarial_loss'], rtol=1e-5)
+    assert set(logs) == {'generator_loss', 'image_loss'}
+    np.testing.assert_allclose([logs['generator_loss'], logs['image_loss']], float(loss), rtol=1e-4)
+  for before, after in zip(critic, system.critic.get_weights(), strict=True):
+    np.testing.assert_array_equal(before, after)
 
 
 def test_readings_change_the_game():
@@ -305,7 +316,7 @@ def test_bfloat16_keeps_its_ends_and_norms_in_float32():
     {'contrastive_weight': 0.0, 'landmark_weight': 0.0},
     {'image_weight': 0.0, 'adversarial_weight': 0.0, 'critic_steps': 0}, {'critic_steps': 0, 'adversarial_weight': 0.1},
     {'critic_steps': 1, 'adversarial_weight': 0.0}, {'learning_rate_floor': 1e-3, 'learning_rate': 1e-4},
-    {'sharpen_steps': 1, 'adversarial_weight': 0.0, 'critic_steps': 0}, {'sharpen_steps': 3, 'train_steps': 2},
+    {'warm_steps': 3, 'image_weight': 0.0},
     {'image_loss_reduction': 'max'}, {'condition': 'label'}], ids=str)
 def test_contradictions_name_the_settings(changes):
   with pytest.raises(ConfigError) as caught:
