@@ -58,8 +58,8 @@ def _print_phase(rehearsal: Rehearsal, phase: str, steps: int) -> float:
   size, free = rehearsal.tensor_mb(), psutil.virtual_memory().available / 2**20
   on_gpu = bool(tf.config.list_logical_devices('GPU'))
   if size > free and not on_gpu:
-    print(f'phase     {phase}: {steps:,} steps; a step makes {size:,.0f} MB of tensors, more than the {free:,.0f} MB free: '
-          'not timed')
+    print(f'phase     {phase}: {steps:,} steps; a step holds some {size:,.0f} MB of tensors at once, more than the '
+          f'{free:,.0f} MB free: not timed')
     return 0.0
   laps, times, spent = rehearsal.milliseconds(), [], 0.0
   next(laps)
@@ -71,5 +71,5 @@ def _print_phase(rehearsal: Rehearsal, phase: str, steps: int) -> float:
   step = float(np.median(times))
   print(f'phase     {phase}: {steps:,} steps of {step:,.1f} ms (median of {len(times)}), '
         f'{1000 * rehearsal.config.batch_size / step:,.1f} images/s: {duration(steps * step / 1000)}')
-  print(f'          a step makes at most {size:,.0f} MB of tensors; peak so far {peak_memory_mb():,.0f} MB')
+  print(f'          a step holds some {size:,.0f} MB of tensors at once; peak so far {peak_memory_mb():,.0f} MB')
   return steps * step / 1000

@@ -1,5 +1,6 @@
 """Steps on made-up batches: how long one takes and how much it needs, without any data."""
 
+import collections
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,6 +12,9 @@ from input_pipeline import PIPELINES
 from models import runs
 from models.system import System, use_xla
 from train.strategies import Plan
+
+_VIEWS = ('Identity', 'Reshape', 'ExpandDims', 'Squeeze', 'StopGradient', 'PreventGradient')
+_GIVEN = ('Placeholder', 'ReadVariableOp')  # Arguments and weights.
 
 
 def make_batch(spec: Mapping[str, tf.TensorSpec], seed: int = 0) -> dict[str, tf.Tensor]:
@@ -65,14 +69,57 @@ class Rehearsal:
       yield 1000 * (time.perf_counter() - start) / self.config.steps_per_execution
 
   def tensor_mb(self) -> float:
-    """Size of all tensors that a traced step makes in MB: more than what it needs at once, as most are freed on the way."""
-    graph = self._function.get_concrete_function(self._iterator).graph
-    sizes = [t.shape.num_elements() * t.dtype.size for op in graph.get_operations() for t in op.outputs
-             if t.shape.is_fully_defined() and op.type not in ('Placeholder', 'Identity', 'ReadVariableOp', 'Reshape')]
-    return sum(sizes) / 2**20
+    """Size of the tensors that a step holds at once, on all devices together, in MB; the libraries' scratch is not in it."""
+    return sum(live_bytes(self._function.get_concrete_function(self._iterator).graph).values()) / 2**20
 
   def state_mb(self) -> float:
     """Size of everything that training keeps (weights, optimizer slots, averages) in MB."""
     optimizers = [o for o in vars(self.system).values() if isinstance(o, tf.keras.optimizers.Optimizer)]
     variables = [*self.system.weights, *(v for o in optimizers for v in o.variables)]
     return sum(v.shape.num_elements() * v.dtype.size for v in variables) / 2**20
+
+
+def live_bytes(graph: Any) -> dict[str, int]:
+  """The most bytes that the tensors of a traced function take at once, by device.
+
+  Operations are gone through in the order in which they were traced; a tensor is freed after the last one that reads it.
+  A function that an operation calls counts while that runs, the body of a loop once, the larger branch of a condition.
+
+  Args:
+    graph: of a concrete function.
+  """
+  operations = graph.get_operations()
+  last = {_origin(tensor).ref(): place for place, op in enumerate(operations) for tensor in op.inputs}
+  freed = collections.defaultdict(list)
+  for tensor, place in last.items():
+    freed[place].append(tensor.deref())
+  now, most = collections.Counter(), collections.Counter()
+  for place, op in enumerate(operations):
+    now.update({op.device: sum(map(_bytes, op.outputs))})
+    inside = [live_bytes(graph._get_function(name).graph) for name in _called(op)]
+    for device in {op.device}.union(*inside):
+      most[device] = max(most[device], now[device] + max((part.get(device, 0) for part in inside), default=0))
+    unread = [tensor for tensor in op.outputs if tensor.ref() not in last]
+    for tensor in [*freed[place], *unread]:
+      now[tensor.device] -= _bytes(tensor)
+  return dict(most)
+
+
+def _called(op: tf.Operation) -> list[str]:
+  """Names of the functions that an operation calls."""
+  single = [op.get_attr(a.name).name for a in op.op_def.attr if a.type == 'func']
+  return single + [function.name for a in op.op_def.attr if a.type == 'list(func)' for function in op.get_attr(a.name)]
+
+
+def _origin(tensor: tf.Tensor) -> tf.Tensor:
+  """The tensor whose memory this one shares."""
+  while tensor.op.type in _VIEWS and tensor.op.inputs:
+    tensor = tensor.op.inputs[0]
+  return tensor
+
+
+def _bytes(tensor: tf.Tensor) -> int:
+  """What a tensor adds to memory: nothing if it is a view, was given from outside, or has no fixed size."""
+  if tensor.op.type in (*_VIEWS, *_GIVEN) or not tensor.shape.is_fully_defined() or tensor.dtype.size is None:
+    return 0
+  return tensor.shape.num_elements() * tensor.dtype.size

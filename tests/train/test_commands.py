@@ -5,9 +5,12 @@ import pathlib
 import sys
 
 import pytest
+import tensorflow as tf
 
 from models import commands
-from train import benchmark, main, sweep
+from tests.conformance.toy import ToyConfig
+from train import benchmark, main, rehearsal, sweep
+from train.strategies import Plan
 
 pytestmark = pytest.mark.usefixtures('toy_system')
 ROOT = pathlib.Path(__file__).parents[2]
@@ -63,3 +66,36 @@ def test_a_sweep_goes_on_where_it_stopped_and_reports_failures(tmp_path, capfd, 
 def test_sweep_refuses(arguments, message, capsys):
   assert commands.run(sweep.main, ['sweep', *arguments]) == 2
   assert message in capsys.readouterr().err
+
+
+def test_a_steps_tensors_are_counted_inside_loops_and_functions():
+  @tf.function
+  def keep_all(x):  # Five sines, which their gradient needs: six tensors at once.
+    with tf.GradientTape() as tape:
+      tape.watch(x)
+      y = x
+      for _ in range(5):
+        y = tf.sin(y)
+    return tape.gradient(y, x)
+
+  def steps(function, times):
+    def loop():
+      for _ in tf.range(times):
+        function(tf.random.stateless_uniform([256, 1024], [0, 1]))
+
+    graph = tf.function(loop).get_concrete_function().graph
+    return sum(rehearsal.live_bytes(graph).values()) / 2**20
+
+  free = tf.function(lambda x: tf.sin(tf.sin(tf.sin(tf.sin(x)))))
+  assert 2 <= steps(free, 3) < 4.1
+  assert 6 <= steps(keep_all, 3) < 10
+  assert steps(keep_all, 3) == steps(keep_all, 30)
+
+
+def test_a_steps_memory_does_not_depend_on_how_often_it_is_called():
+  changes = {'batch_size': 256, 'log_every': 2, 'sample_every': 2, 'checkpoint_every': 2}
+  once, twice = (
+      rehearsal.Rehearsal(ToyConfig.tiny(steps_per_execution=steps, **changes), Plan(ToyConfig.tiny())).tensor_mb()
+      for steps in (1, 2))
+  assert once > 0.5  # Pictures, noise, four channels of features, and their gradients.
+  assert twice == pytest.approx(once, rel=0.1)
