@@ -28,11 +28,12 @@ setup(
         'imageio>=2.31',
         'imageio-ffmpeg>=0.4.9',  # Brings its own ffmpeg.
         'matplotlib>=3.7',
-        'pillow>=10',
+        'pillow>=10.1',
         'psutil>=5.9',
         'scikit-image>=0.21',
         'scikit-learn>=1.3',
         'scipy>=1.10',
+        'threadpoolctl>=3',
     ],
     extras_require={
         'test': ['pytest>=8', 'ruff>=0.6', 'pyright>=1.1.380'],
