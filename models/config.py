@@ -32,7 +32,7 @@ def option(default: Any, help: str, *, low: float | None = None, high: float | N
 
 
 def check_fields(config: Any) -> None:
-  """Raises ConfigError if a field of the dataclass `config` has a wrong type or value, or shared settings contradict each other."""
+  """Raises ConfigError if a field of `config` has a wrong type or value, or shared settings contradict each other."""
   for field in dataclasses.fields(config):
     value, meta = getattr(config, field.name), field.metadata
     wanted = type(field.default)
@@ -59,8 +59,8 @@ def _check_run(config: 'RunConfig') -> None:
       raise ConfigError(f'{name}={getattr(config, name)} is not a multiple of steps_per_execution={every}: '
                         'set one so that it is', (name, 'steps_per_execution'))
   if config.strategy == 'default' and config.cpu_devices > 1:
-    raise ConfigError(f'cpu_devices={config.cpu_devices} leaves devices idle under strategy=default: set strategy=mirrored '
-                      'or cpu_devices=1', ('cpu_devices', 'strategy'))
+    raise ConfigError(f'cpu_devices={config.cpu_devices} leaves devices idle under strategy=default: set '
+                      'strategy=mirrored or cpu_devices=1', ('cpu_devices', 'strategy'))
 
 
 def allowed(field: dataclasses.Field) -> str:
@@ -136,8 +136,8 @@ class DataConfig:
   cache_gb: float = option(4.0, 'Decoded pictures are held in memory up to this size, read by row beyond it.', low=0.0)
   face_model: str = option('', 'Morphable model of the synthetic world: a .npz of ours or an ICT-FaceKit folder; '
                                'empty is the built-in one.')
-  alignment: str = option('paper', "Crop of rendered faces: paper is the 3-point affine of the GC-GAN paper, similarity "
-                                   "keeps a face's proportions.", choices=('paper', 'similarity'))
+  alignment: str = option('paper', 'Crop of rendered faces: paper is the 3-point affine of the GC-GAN paper, '
+                                   "similarity keeps a face's proportions.", choices=('paper', 'similarity'))
   template_scale: float = option(0.8, 'Size of the alignment template about the centre of the crop.', low=0.3, high=1.5)
   identities: int = option(300, 'People in the synthetic data set; one in ten is held out.', low=4)
   images_per_identity: int = option(24, 'Rendered images of each synthetic person.', low=2)
@@ -145,5 +145,5 @@ class DataConfig:
   augment_flip: bool = option(False, 'Mirror half of the training pairs.')
   augment_shift: float = option(0.0, 'Shift training pairs by up to this share of the crop.', low=0.0, high=0.5)
   augment_scale: float = option(0.0, 'Grow or shrink training pairs by up to this share.', low=0.0, high=0.5)
-  augment_colour: float = option(0.0, 'Change brightness, contrast and saturation of training pairs by up to this share.',
-                                 low=0.0, high=0.5)
+  augment_colour: float = option(0.0, 'Change brightness, contrast and saturation of training pairs by up to this '
+                                      'share.', low=0.0, high=0.5)

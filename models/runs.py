@@ -158,7 +158,7 @@ def damage(path: str | os.PathLike) -> str:
     reader = tf.train.load_checkpoint(str(path))
     for name in reader.get_variable_to_shape_map():
       reader.get_tensor(name)
-  except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:  # Whatever the C++ reader turns its errors into.
+  except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:  # Whatever the C++ reader makes of them.
     return (str(error).splitlines() or [type(error).__name__])[0]
   return ''
 
@@ -171,7 +171,8 @@ def remove_checkpoint(workdir: str | os.PathLike, phase: str, step: int) -> None
     part.unlink(missing_ok=True)
 
 
-def save_checkpoint(checkpoint: tf.train.Checkpoint, workdir: str | os.PathLike, phase: str, step: int, keep: int) -> None:
+def save_checkpoint(checkpoint: tf.train.Checkpoint, workdir: str | os.PathLike, phase: str, step: int,
+                    keep: int) -> None:
   """Writes a checkpoint and removes the oldest ones of the phase beyond `keep`.
 
   Raises:
@@ -257,7 +258,7 @@ def restore(workdir: str | os.PathLike, phase: str | None = None) -> System:
 
 
 def copy_weights(system: System, workdir: str) -> None:
-  """Starts a system from the weights of the networks of another run (`init_from`); its step, optimizers and averages stay new.
+  """Starts a system from the networks' weights of another run (`init_from`); its step, optimizers, averages stay new.
 
   Raises:
     ConfigError: if the run is of another system or its networks have other shapes.
@@ -268,8 +269,8 @@ def copy_weights(system: System, workdir: str) -> None:
   ours = [w for layer in system.layers for w in layer.weights]
   theirs = [w for layer in source.layers for w in layer.weights]
   if len(ours) != len(theirs):
-    raise ConfigError(f'init_from={workdir} has {len(theirs)} weights, these networks have {len(ours)}: it was trained with other '
-                      'settings', ('init_from',))
+    raise ConfigError(f'init_from={workdir} has {len(theirs)} weights, these networks have {len(ours)}: it was trained '
+                      'with other settings', ('init_from',))
   for a, b in zip(ours, theirs, strict=True):
     if a.shape != b.shape:
       raise ConfigError(f'init_from={workdir}: {a.name} has shape {tuple(b.shape)} there and {tuple(a.shape)} here',

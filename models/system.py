@@ -20,19 +20,20 @@ def use_xla(config: Any) -> bool:
 class System(tf.keras.Model):
   """A system of networks that are trained together.
 
-  A subclass builds all networks and optimizers (`optimizer.build(variables)`) in `__init__`, so that a checkpoint restores at
-  once, gives its layers `dtype=config.precision`, and defines one method `step_<phase>(batch) -> dict of scalar losses` per
-  phase. All that training changes is a `tf.Variable` reachable from the model. A loss is a sum over the replica's
-  samples divided by `config.batch_size`, so that sums over replicas are means over the global batch; the returned
-  losses are summed over replicas for the log.
+  A subclass builds all networks and optimizers (`optimizer.build(variables)`) in `__init__`, so that a checkpoint
+  restores at once, gives its layers `dtype=config.precision`, and defines one method `step_<phase>(batch) -> dict of
+  scalar losses` per phase. All that training changes is a `tf.Variable` reachable from the model. A loss is a sum over
+  the replica's samples divided by `config.batch_size`, so that sums over replicas are means over the global batch; the
+  returned losses are summed over replicas for the log.
 
   Attributes:
-    Config: the system's config dataclass (extends `RunConfig` and `DataConfig`); its `system` class variable is the name.
+    Config: the system's config dataclass (extends `RunConfig` and `DataConfig`); its class variable `system` is the
+      name.
     config: the settings that this model was built from.
     step: int64 variable, the number of finished steps of the current phase.
     phase: name of the current phase; chosen before the step is traced.
-    synchronized: whether batch statistics are to be taken over all replicas (`BatchNormalization(synchronized=...)`): where there
-      are several, unless XLA is on, as collectives do not compile.
+    synchronized: whether batch statistics are to be taken over all replicas (`BatchNormalization(synchronized=...)`):
+      where there are several, unless XLA is on, as collectives do not compile.
   """
 
   Config: ClassVar[type]
@@ -55,13 +56,14 @@ class System(tf.keras.Model):
   @tf.__internal__.tracking.no_automatic_dependency_tracking
   def compile(self, steps_per_execution: int = 1, jit_compile: bool = False) -> None:
     """Prepares `fit`. Keras wants one optimizer here; the systems bring theirs, so it is neither used nor saved."""
-    super().compile(optimizer=tf.keras.optimizers.SGD(), steps_per_execution=steps_per_execution, jit_compile=jit_compile)
+    super().compile(tf.keras.optimizers.SGD(), steps_per_execution=steps_per_execution, jit_compile=jit_compile)
 
   def replica_local(self, function: Callable) -> Callable:
     """Compiles a loss-and-gradient function of one replica where the whole step cannot be compiled.
 
     Under several replicas `compile(jit_compile=True)` fails, since gradients are applied across them. So a step calls
-    `self.replica_local(self.losses_and_gradients)(batch)` and applies the gradients itself. Anywhere else this returns the function.
+    `self.replica_local(self.losses_and_gradients)(batch)` and applies the gradients itself. Anywhere else this returns
+    the function.
     """
     if self.replicas > 1 and use_xla(self.config):
       return tf.function(function, jit_compile=True)
@@ -72,7 +74,7 @@ class System(tf.keras.Model):
     return []
 
   def average_weights(self, decay: float) -> None:
-    """Starts averages of the weights (moving statistics included) of `averaged_networks`; call at the end of `__init__`."""
+    """Starts averages of all weights (also moving statistics) of `averaged_networks`; call at the end of `__init__`."""
     self._average_decay = decay
     if decay > 0:
       self._averages = [
@@ -110,7 +112,7 @@ class System(tf.keras.Model):
 
   @contextlib.contextmanager
   def averaged_weights(self) -> Iterator[None]:
-    """Within this context the networks hold their averaged weights (all weights as they are, where nothing is averaged)."""
+    """Within this context the networks hold their averaged weights (nothing happens where nothing is averaged)."""
     weights = self._averaged_weights() if self._averages else []
     trained = [w.numpy() for w in weights]
     self.use_averages()
@@ -136,5 +138,5 @@ class System(tf.keras.Model):
     raise NotImplementedError(f'{type(self).__name__} transfers nothing')
 
   def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
-    """Functions of the exported SavedModel by name, `serving_default` among them: uint8 images in and out, free batch size."""
+    """Functions of the SavedModel by name, `serving_default` among them: uint8 images in and out, free batch size."""
     raise NotImplementedError(f'{type(self).__name__} exports nothing')

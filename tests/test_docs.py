@@ -37,7 +37,8 @@ def own_flags(module: str) -> set[str]:
 def test_the_pages_show_every_command():
   shown = {module for _, module, _ in commands()}
   files = [path for room in ('input_pipeline', 'train', 'evaluate', 'models') for path in (ROOT / room).rglob('*.py')]
-  runnable = {'.'.join(path.relative_to(ROOT).with_suffix('').parts) for path in files if 'commands.run(' in path.read_text()}
+  files = [path.relative_to(ROOT) for path in files if 'commands.run(' in path.read_text()]
+  runnable = {'.'.join(path.with_suffix('').parts) for path in files}
   runnable.discard('models.commands')
   assert runnable <= shown, f'no page shows {sorted(runnable - shown)}'
 

@@ -2,7 +2,7 @@
 
 import os
 
-# TensorFlow 2.15 reports at import, as errors, that it found its own CUDA libraries twice; no failure is hidden by this.
+# TensorFlow 2.15 reports at import, as errors, that it found its own CUDA libraries twice; this hides no failure.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 from train.loop import train_and_evaluate

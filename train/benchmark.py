@@ -4,8 +4,9 @@
     python -m train.benchmark --target=input --flagfile=gcgan.cfg
     python -m train.benchmark --target=renderer --flagfile=gcgan.cfg
 
-train: steps of the last phase on a made-up batch, nothing read. input: batches as training reads them, nothing computed.
-renderer: see `train/benchmark_renderer.py`. `images_per_second` is batch times generator updates over wall seconds.
+train: steps of the last phase on a made-up batch, nothing read. input: batches as training reads them, nothing
+computed. renderer: see `train/benchmark_renderer.py`. `images_per_second` is batch times generator updates over wall
+seconds.
 """
 
 import dataclasses
@@ -70,7 +71,8 @@ def benchmark(config: Any, target: str, steps: int = 20, phase: str = '') -> dic
   middle = float(np.median(times))
   return {
       'target': target, 'system': config.system, 'images_per_second': 1000 * config.batch_size / middle,
-      'milliseconds_per_step': middle, 'quartiles_ms': np.percentile(times, [25, 75]).tolist(), 'peak_memory_mb': peak_memory_mb(),
+      'milliseconds_per_step': middle, 'quartiles_ms': np.percentile(times, [25, 75]).tolist(),
+      'peak_memory_mb': peak_memory_mb(),
       'measured': {'what': what, 'steps': len(times), 'warm_up': _WARM_UP, 'batch_size': config.batch_size,
                    'devices': compute_lines(config, plan)},
   }
@@ -97,7 +99,8 @@ def main(argv: list[str]) -> None:
     low, high = result['quartiles_ms']
     print(*result['measured']['devices'], sep='\n')
     print(make_table(['target', 'images/s', 'ms/step (quartiles)', 'peak MB', 'measured'], [[
-        own.target, f'{result["images_per_second"]:.1f}', f'{result["milliseconds_per_step"]:.1f} ({low:.1f}-{high:.1f})',
+        own.target, f'{result["images_per_second"]:.1f}',
+        f'{result["milliseconds_per_step"]:.1f} ({low:.1f}-{high:.1f})',
         f'{result["peak_memory_mb"]:.0f}', f'{result["measured"]["steps"]} {result["measured"]["what"]}']]))
   result |= {'flags': runs.flags_text(config).split(), 'environment': environment.describe()}
   if own.output:

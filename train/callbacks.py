@@ -46,7 +46,7 @@ class Clock(tf.Module):
 
 
 class Recorder(tf.keras.callbacks.Callback):
-  """Writes a run while Keras' `fit` goes through a phase: rows and scalars, checkpoints, sample sheets; guards and stops it.
+  """Writes a run while Keras' `fit` goes through a phase: rows, scalars, checkpoints, sheets; guards and stops it.
 
   One object, since the order at a step is what makes resuming exact: check, row, checkpoint, sample, stop.
 
@@ -128,7 +128,8 @@ class Recorder(tf.keras.callbacks.Callback):
     steps = self._step - self._row_step
     if steps:
       images = steps * self._config.batch_size
-      perf |= {'perf/images_per_second': images / self._clock.row, 'perf/seconds_per_kimg': 1000 * self._clock.row / images,
+      perf |= {'perf/images_per_second': images / self._clock.row,
+               'perf/seconds_per_kimg': 1000 * self._clock.row / images,
                'perf/milliseconds_per_step': 1000 * self._clock.row / steps}
     self._row_step, self._clock.row = self._step, 0.0
     self._stats.write(json.dumps({'phase': self._phase, 'step': self._step, **losses, **perf}) + '\n')
@@ -169,8 +170,8 @@ class Recorder(tf.keras.callbacks.Callback):
     steps = f'step {step}' if step == before + 1 else f'one of the steps {before + 1} to {step}'
     raise NonFiniteError(
         f'{what} in {steps} of {self._phase}; batches({before}, {step}, {self._phase!r}) of the pipeline with '
-        f'seed={self._config.seed} gives its batch again; the last checkpoint (step {self._saved}) is kept; a lower learning rate '
-        'or precision=float32 may help')
+        f'seed={self._config.seed} gives its batch again; the last checkpoint (step {self._saved}) is kept; a lower '
+        'learning rate or precision=float32 may help')
 
   def _save(self) -> None:
     if self._window:

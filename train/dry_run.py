@@ -46,7 +46,8 @@ def dry_run(config: Any, workdir: str | os.PathLike) -> None:
 
 
 def _print_model(rehearsal: Rehearsal) -> None:
-  print('batch     ' + '\n          '.join(f'{name} {spec.dtype.name} {tuple(spec.shape)}' for name, spec in rehearsal.spec.items()))
+  shapes = (f'{name} {spec.dtype.name} {tuple(spec.shape)}' for name, spec in rehearsal.spec.items())
+  print('batch     ' + '\n          '.join(shapes))
   for layer in rehearsal.system.layers:
     print(f'network   {layer.name}: {layer.count_params():,} parameters, '
           f'{sum(int(np.prod(w.shape)) for w in layer.trainable_weights):,} trained')

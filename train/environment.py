@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from models import runs
 
-_PACKAGES = ('personae', 'tensorflow', 'keras', 'tensorflow-addons', 'tensorflow-graphics', 'tensorflow-datasets', 'numpy', 'dlib-bin')
+_PACKAGES = ('personae', 'tensorflow', 'keras', 'tensorflow-addons', 'tensorflow-graphics', 'tensorflow-datasets',
+             'numpy', 'dlib-bin')
 
 
 def describe() -> dict[str, Any]:
@@ -60,6 +61,6 @@ def _commit() -> str | None:
     return None
   root = pathlib.Path(__file__).parent
   commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=root, capture_output=True, text=True, check=False)
-  status = subprocess.run(['git', 'status', '--porcelain', '--untracked-files=no'], cwd=root, capture_output=True, text=True,
-                          check=False)
+  status = subprocess.run(['git', 'status', '--porcelain', '--untracked-files=no'], cwd=root, capture_output=True,
+                          text=True, check=False)
   return commit.stdout.strip() + '+' * bool(status.stdout.strip()) if commit.returncode == 0 else None

@@ -1,7 +1,8 @@
 """Command lines: flags made from the fields of dataclasses, nested flagfiles, and errors of one line.
 
-absl's own parser cannot name the file of a bad flag, and resolves a nested `--flagfile` against the working directory, so this
-module reads the command line itself. `--system=NAME` is looked for first; then that system's settings are the only flags.
+absl's own parser cannot name the file of a bad flag, and resolves a nested `--flagfile` against the working directory,
+so this module reads the command line itself. `--system=NAME` is looked for first; then that system's settings are the
+only flags.
 """
 
 import dataclasses

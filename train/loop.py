@@ -26,7 +26,7 @@ _SAMPLES = 16
 
 
 def train_and_evaluate(config: Any, workdir: str | os.PathLike) -> System:
-  """Trains the system of a config through all its phases, or goes on where an earlier call was stopped, and evaluates it.
+  """Trains a config's system through all its phases, or goes on where an earlier call was stopped, and evaluates it.
 
   Args:
     config: settings of a registered system, for example `GCGANConfig()`.
@@ -169,8 +169,8 @@ class Run:
       with recorder:
         system.fit(data, epochs=1, steps_per_epoch=stop - done, verbose=0, callbacks=[recorder])
     except tf.errors.ResourceExhaustedError:
-      raise ConfigError(f'batch_size={config.batch_size} needs more memory than there is: lower --batch_size, --image_size or '
-                        '--width, or use --precision=mixed_bfloat16', ('batch_size',)) from None
+      raise ConfigError(f'batch_size={config.batch_size} needs more memory than there is: lower --batch_size, '
+                        '--image_size or --width, or use --precision=mixed_bfloat16', ('batch_size',)) from None
     except tf.errors.OpError as error:
       # What the pipeline's own functions raise in tf.data comes wrapped in TensorFlow's error and traceback.
       own = re.search(r'^(?:ValueError|OSError|FileNotFoundError): (.+)$', str(error), re.MULTILINE)

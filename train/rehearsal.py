@@ -69,7 +69,7 @@ class Rehearsal:
       yield 1000 * (time.perf_counter() - start) / self.config.steps_per_execution
 
   def tensor_mb(self) -> float:
-    """Size of the tensors that a step holds at once, on all devices together, in MB; the libraries' scratch is not in it."""
+    """Size of the tensors that a step holds at once, on all devices, in MB; without the scratch of the kernels."""
     return sum(live_bytes(self._function.get_concrete_function(self._iterator).graph).values()) / 2**20
 
   def state_mb(self) -> float:
@@ -82,7 +82,7 @@ class Rehearsal:
 def live_bytes(graph: Any) -> dict[str, int]:
   """The most bytes that the tensors of a traced function take at once, by device.
 
-  Operations are gone through in the order in which they were traced; a tensor is freed after the last one that reads it.
+  Operations are gone through in the order of their tracing; a tensor is freed after the last one that reads it.
   A function that an operation calls counts while that runs, the body of a loop once, the larger branch of a condition.
 
   Args:

@@ -30,10 +30,10 @@ def check_settings(workdir: pathlib.Path, config: Any, phases: Sequence[str]) ->
   refused = [name for name, (before, now) in changed.items()
              if not (name.removesuffix('_steps') in open_phases and name.endswith('_steps') and now > before)]
   if refused:
-    text = ', '.join(f'--{n} was {format_value(changed[n][0]) or "empty"} and is now {format_value(changed[n][1]) or "empty"}'
-                     for n in refused)
-    raise ConfigError(f'--workdir={workdir} holds a run with other settings: {text}; choose another --workdir, or repeat the '
-                      'settings (only a longer duration may change)', ())
+    words = {name: [format_value(value) or 'empty' for value in changed[name]] for name in refused}
+    text = ', '.join(f'--{name} was {before} and is now {now}' for name, (before, now) in words.items())
+    raise ConfigError(f'--workdir={workdir} holds a run with other settings: {text}; choose another --workdir, or '
+                      'repeat the settings (only a longer duration may change)', ())
   return True
 
 

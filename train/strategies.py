@@ -32,9 +32,10 @@ def split_cpu(count: int) -> None:
   try:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
   except RuntimeError:  # Already running: fine if somebody else made the same number.
-    if len(tf.config.list_logical_devices('CPU')) != count:
-      raise ConfigError(f'cpu_devices={count} comes too late, TensorFlow already runs with '
-                        f'{len(tf.config.list_logical_devices("CPU"))}: set it before anything else', ('cpu_devices',)) from None
+    there = len(tf.config.list_logical_devices('CPU'))
+    if there != count:
+      raise ConfigError(f'cpu_devices={count} comes too late, TensorFlow already runs with {there}: set it before '
+                        'anything else', ('cpu_devices',)) from None
 
 
 def local_devices() -> list[str]:
@@ -131,7 +132,7 @@ class Plan:
     """Within this context a failure that a lost worker caused ends the process with one line and exit code 75."""
     try:
       yield
-    except (tf.errors.OpError, RuntimeError, OSError) as error:  # Saving takes all workers too, and fails as an OSError.
+    except (tf.errors.OpError, RuntimeError, OSError) as error:  # Saving takes all workers too, and raises an OSError.
       if self.watch is None:
         raise
       self.watch.explain(error)
@@ -148,7 +149,8 @@ def read_tf_config() -> tuple[list[str], int]:
     ConfigError: if `TF_CONFIG` is missing or names no such worker.
   """
   text = os.environ.get('TF_CONFIG', '')
-  example = """TF_CONFIG='{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'"""
+  example = ("""TF_CONFIG='{"cluster": {"worker": ["host0:2222", "host1:2222"]}, """
+             """"task": {"type": "worker", "index": 0}}'""")
   try:
     parsed = json.loads(text)
     cluster, task = parsed['cluster'], parsed['task']
@@ -164,8 +166,8 @@ def read_tf_config() -> tuple[list[str], int]:
 def wait_for_workers(addresses: list[str], worker: int, timeout: int) -> None:
   """Returns when every worker listens on its port; ends the process with a line if one has not come in time.
 
-  TensorFlow's own server would wait inside C++, without a word and for an hour; so this comes before it, with a socket that
-  stands in for the server until the others were seen.
+  TensorFlow's own server would wait inside C++, without a word and for an hour; so this comes before it, with a socket
+  that stands in for the server until the others were seen.
   """
   others = {n: a for n, a in enumerate(addresses) if n != worker}
   start, said = time.monotonic(), 0.0
@@ -183,8 +185,8 @@ def wait_for_workers(addresses: list[str], worker: int, timeout: int) -> None:
 class Watch:
   """A thread that notices when another worker is gone.
 
-  TensorFlow 2.15 cannot take a lost worker back, and its own messages do not say which one is missing: so each worker looks
-  whether the others' ports still answer.
+  TensorFlow 2.15 cannot take a lost worker back, and its own messages do not say which one is missing: so each worker
+  looks whether the others' ports still answer.
   """
 
   def __init__(self, addresses: list[str], worker: int):

@@ -21,7 +21,8 @@ from models.config import ConfigError
 _TRAIN = (sys.executable, '-m', 'train.main')
 
 
-def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[str] = (), train: Sequence[str] = _TRAIN) -> int:
+def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[str] = (),
+          train: Sequence[str] = _TRAIN) -> int:
   """Trains every flagfile with seeds 0..seeds-1.
 
   Args:

@@ -1,4 +1,4 @@
-"""The battery that every registered system passes by existing, on its real layers at `Config.tiny()` size and made-up batches."""
+"""The battery that every registered system passes by existing: its real layers, `Config.tiny()`, made-up batches."""
 
 import functools
 
@@ -196,7 +196,8 @@ def test_two_replicas_equal_one(name):
     steps = stepper(name, phase).restart()
     one = [steps.step(t) for t in range(5)]
     # At this width a critic has so few weights that Adam amplifies rounding ten times more than at the paper's.
-    _assert_equal_losses(name, phase, one, _mirrored_losses(tiny(name, strategy='mirrored'), phase, 5), adversarial=2e-2)
+    two = _mirrored_losses(tiny(name, strategy='mirrored'), phase, 5)
+    _assert_equal_losses(name, phase, one, two, adversarial=2e-2)
   first = next(iter(phases(name)))
   one = stepper(name, first).restart().step(0)
   apart, = _mirrored_losses(tiny(name, strategy='mirrored'), first, 1, build=_unsynchronized)
@@ -245,7 +246,8 @@ def test_a_saved_model_gives_what_the_system_gives(name, tmp_path):
       received = loaded.signatures[key](**inputs)
       for n in expected:
         tolerance = 1 if expected[n].dtype == tf.uint8 else 1e-5
-        np.testing.assert_allclose(np.asarray(received[n], np.float64), np.asarray(expected[n], np.float64), atol=tolerance)
+        np.testing.assert_allclose(
+            np.asarray(received[n], np.float64), np.asarray(expected[n], np.float64), atol=tolerance)
         assert received[n].shape[0] == count
 
 

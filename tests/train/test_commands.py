@@ -23,9 +23,10 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path, capsys, monkeypatch):
   before = sorted(tmp_path.rglob('*'))
   main.main(['main', '--flagfile=a.cfg', '--dry_run', '--strategy=mirrored'])
   text = capsys.readouterr().out
-  for part in ('Less rate: the reason.', 'learning_rate: 0.01 -> 0.002  (in a.cfg line 3)', 'runs/toy: a new run', 'noise',
-               'image float32 (16, 8, 8, 3)', 'parameters', 'MB of weights', 'warm: 30 steps of', 'train: 200,000 steps of',
-               '2 replicas, here on CPU:0, CPU:1', 'images/s', 'of training on this machine', 'nothing was written'):
+  for part in ('Less rate: the reason.', 'learning_rate: 0.01 -> 0.002  (in a.cfg line 3)', 'runs/toy: a new run',
+               'noise', 'image float32 (16, 8, 8, 3)', 'parameters', 'MB of weights', 'warm: 30 steps of',
+               'train: 200,000 steps of', '2 replicas, here on CPU:0, CPU:1', 'images/s',
+               'of training on this machine', 'nothing was written'):
     assert part in text, part
   assert sorted(tmp_path.rglob('*')) == before
 

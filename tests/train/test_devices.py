@@ -86,10 +86,12 @@ def free_ports(count):
 def start_workers(ports, which, *flags, strategy='multi_worker'):
   processes = []
   for index in which:
-    cluster = {'cluster': {'worker': [f'localhost:{port}' for port in ports]}, 'task': {'type': 'worker', 'index': index}}
+    workers = [f'localhost:{port}' for port in ports]
+    cluster = {'cluster': {'worker': workers}, 'task': {'type': 'worker', 'index': index}}
     processes.append(subprocess.Popen(
-        [sys.executable, 'tests/conformance/toy.py', '--system=toy', f'--strategy={strategy}', '--batch_size=4', '--noevaluate',
-         '--log_every=5', '--checkpoint_every=5', *flags], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, 'tests/conformance/toy.py', '--system=toy', f'--strategy={strategy}', '--batch_size=4',
+         '--noevaluate', '--log_every=5', '--checkpoint_every=5', *flags],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, 'PYTHONPATH': '.', 'TF_CONFIG': json.dumps(cluster)}))
   return processes
 
@@ -134,7 +136,8 @@ def test_a_lost_worker_is_named_and_all_started_again_resume(tmp_path, victim):
   _, errors = survivor.communicate(timeout=120)
   assert time.monotonic() - lost < 60
   assert survivor.returncode == 75
-  assert errors == (f'error: worker {victim} (localhost:{ports[victim]}) is lost; start all workers again with the same command, '
+  assert errors == (f'error: worker {victim} (localhost:{ports[victim]}) is lost; '
+                    'start all workers again with the same command, '
                     'they continue from the last checkpoint\n')
   workers[victim].communicate()
 

@@ -1,7 +1,8 @@
 """Every flag does something: for each field of each registered config, a second value and what it must change.
 
-A field without an entry fails, and so does an entry without a field. An entry is (second value, effect): `losses` of two steps,
-`shape` of the weights, their `values`, the `batches`, the rendered `world`, a refusal, the phases, or `elsewhere`, a named test.
+A field without an entry fails, and so does an entry without a field. An entry is (second value, effect): `losses` of
+two steps, `shape` of the weights, their `values`, the `batches`, the rendered `world`, a refusal, the phases, or
+`elsewhere`, a named test.
 """
 
 import dataclasses

@@ -27,7 +27,8 @@ def refusal(*arguments):
 
 def test_later_flags_win_and_every_spelling_works(tmp_path):
   write(tmp_path / 'a.cfg', '# A note.', '', '--system=toy', '--batch_size=4', '--learning_rate=0.5', '--noevaluate')
-  command = parse_line(f'--flagfile={tmp_path}/a.cfg', '--batch_size', '8', '-seed=3', '--evaluate', '--dry_run', '--workdir=w')
+  command = parse_line(
+      f'--flagfile={tmp_path}/a.cfg', '--batch_size', '8', '-seed=3', '--evaluate', '--dry_run', '--workdir=w')
   config = command.config
   assert (config.batch_size, config.learning_rate, config.seed, config.evaluate) == (8, 0.5, 3, True)
   assert command.own == TrainFlags(workdir='w', dry_run=True)
@@ -53,7 +54,8 @@ def test_errors_name_flag_file_value_and_what_is_allowed(tmp_path):
   assert '--batch_sise=8' in text and f'{inner} line 3' in text and 'did you mean --batch_size?' in text
 
   assert refusal('--system=toy', '--batch_size=many') == (
-      "--batch_size='many' is not allowed: an integer of at least 1 is needed [--batch_size=many (on the command line)]")
+      "--batch_size='many' is not allowed: an integer of at least 1 is needed "
+      '[--batch_size=many (on the command line)]')
   assert 'at least 1' in refusal('--system=toy', '--batch_size=0')
   assert 'one of default, mirrored, multi_worker' in refusal('--system=toy', '--strategy=tpu')
   assert 'true or false' in refusal('--system=toy', '--evaluate=maybe')

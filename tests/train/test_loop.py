@@ -17,8 +17,8 @@ from train import resume, train_and_evaluate
 from train.callbacks import NonFiniteError, Recorder
 
 pytestmark = pytest.mark.usefixtures('toy_system')
-CONFIG = ToyConfig.tiny(warm_steps=4, train_steps=8, log_every=2, checkpoint_every=2, sample_every=4, keep_checkpoints=2,
-                        evaluate=False)
+CONFIG = ToyConfig.tiny(warm_steps=4, train_steps=8, log_every=2, checkpoint_every=2, sample_every=4,
+                        keep_checkpoints=2, evaluate=False)
 
 
 @pytest.fixture(scope='module')
@@ -56,7 +56,8 @@ def points(workdir, phase):
 
 
 def test_a_run_directory(undisturbed):
-  names = {p.relative_to(undisturbed).as_posix() for p in undisturbed.rglob('*') if p.is_file() and 'events' not in str(p)}
+  files = [p for p in undisturbed.rglob('*') if p.is_file() and 'events' not in str(p)]
+  names = {p.relative_to(undisturbed).as_posix() for p in files}
   checkpoints = {f'checkpoints/{phase}/ckpt-{step}.{part}' for phase, steps in (('warm', (2, 4)), ('train', (6, 8)))
                  for step in steps for part in ('index', 'data-00000-of-00001')}
   samples = {f'samples/{phase}-{step:07d}.png' for phase, step in
@@ -66,7 +67,8 @@ def test_a_run_directory(undisturbed):
       [('warm', 2), ('warm', 4), ('train', 2), ('train', 4), ('train', 6), ('train', 8)])
   last = json.loads((undisturbed / 'stats.jsonl').read_text().splitlines()[-1])
   assert last['perf/images_per_second'] > 0 and last['perf/peak_memory_mb'] > 0
-  assert {tag for _, tag in points(undisturbed, 'train')} >= {'loss', 'balance', 'samples', 'flags', 'perf/images_per_second'}
+  tags = {tag for _, tag in points(undisturbed, 'train')}
+  assert tags >= {'loss', 'balance', 'samples', 'flags', 'perf/images_per_second'}
   environment = json.loads((undisturbed / 'environment.json').read_text())
   assert environment['packages']['tensorflow'] == tf.__version__ and environment['devices']
 
@@ -93,7 +95,8 @@ def test_going_on_from_any_checkpoint_repeats_the_run_exactly(undisturbed, tmp_p
   assert rows(workdir) == rows(undisturbed)
   for name in ('warm', 'train'):
     assert points(workdir, name) == points(undisturbed, name)
-  expected, received = (tf.train.load_checkpoint(str(runs.checkpoint_path(w, 'train', 8))) for w in (undisturbed, workdir))
+  expected, received = (
+      tf.train.load_checkpoint(str(runs.checkpoint_path(w, 'train', 8))) for w in (undisturbed, workdir))
   for name in expected.get_variable_to_shape_map():
     if 'clock' not in name and 'CHECKPOINTABLE' not in name:
       np.testing.assert_array_equal(expected.get_tensor(name), received.get_tensor(name), err_msg=name)
@@ -134,7 +137,8 @@ def test_a_finished_run_says_so_and_is_evaluated(undisturbed, tmp_path, capsys, 
 def test_only_a_longer_duration_is_taken(undisturbed, tmp_path):
   workdir = copy(undisturbed, tmp_path / 'run')
   before = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
-  for changes, names in [({'learning_rate': 0.5, 'log_every': 4}, ['--learning_rate was 0.01 and is now 0.5', '--log_every']),
+  for changes, names in [({'learning_rate': 0.5, 'log_every': 4},
+                          ['--learning_rate was 0.01 and is now 0.5', '--log_every']),
                          ({'train_steps': 6}, ['--train_steps was 8 and is now 6']),
                          ({'warm_steps': 6}, ['--warm_steps was 4 and is now 6'])]:  # That phase is over.
     with pytest.raises(ConfigError) as caught:

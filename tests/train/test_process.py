@@ -9,8 +9,8 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMAND = [sys.executable, 'tests/conformance/toy.py', '--system=toy', '--batch_size=4', '--log_every=1', '--checkpoint_every=5',
-           '--sample_every=20', '--noevaluate']
+COMMAND = [sys.executable, 'tests/conformance/toy.py', '--system=toy', '--batch_size=4', '--log_every=1',
+           '--checkpoint_every=5', '--sample_every=20', '--noevaluate']
 
 
 def start(*flags):
