@@ -94,7 +94,8 @@ class Study:
   def measure(self, embedding: str = '') -> list[Row]:
     """Table 2, Fig. 3 and Fig. 4 as rows."""
     outputs = {arm: np.array(seeds) for arm, seeds in self.outputs.items()}
-    print(f'reading faces in {sum(map(len, self.outputs.values()))} x {len(self.batch["identity"])} pictures', flush=True)
+    runs, pictures = sum(map(len, self.outputs.values())), len(self.batch['identity'])
+    print(f'reading faces in {runs} x {pictures} pictures', flush=True)
     rows = table2(outputs, self.batch, lambda points: figure4.encode(self.judge, points), embedding)
     table = {split: self.pipeline.data.index(split) for split in ('train', 'test')}
     quotients = {
@@ -123,7 +124,7 @@ class Study:
       **self.label,
     )
     first = slice(0, _ROWS)
-    columns = {'input': to_uint8(self.batch['input_image'])[first], 'driver': to_uint8(self.batch['driver_image'])[first]}
+    columns = {name: to_uint8(self.batch[f'{name}_image'])[first] for name in ('input', 'driver')}
     columns |= {TITLES.get(arm, arm): seeds[0][first] for arm, seeds in self.outputs.items() if arm in _FIGURE5}
     captions = [f'{a}, driven by {b}' for a, b in zip(self.batch['identity'], self.batch['driver'], strict=True)]
     save_sheet(output / 'figure5.png', columns, captions[first], **self.label)

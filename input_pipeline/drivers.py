@@ -36,7 +36,9 @@ def driven_faces(pipeline: Triplets, count: int | None = None, drivers: str = ''
     chosen = _take_turns(own, [np.ones(len(own['file']), bool)] * len(rows))
   else:
     if len(np.unique(own['identity'])) < 2:
-      raise ValueError(f'{data.path} holds out one person, nobody else can drive: hold out more, or give --drivers=DATA')
+      raise ValueError(
+        f'{data.path} holds out one person, nobody else can drive: hold out more, or give --drivers=DATA'
+      )
     chosen = _take_turns(own, [_suitable(own, row) for row in rows])
   return {
     'input_image': _read_pictures(data, own, chosen, size),
@@ -63,7 +65,8 @@ def _open_drivers(path: str, data: PreparedDataset, size: int) -> PreparedDatase
       )
   if other.crop_size < size:
     raise ValueError(
-      f'--drivers={path} has crops of {other.crop_size} pixels, the runs make {size}: prepare it with --crop_size={size}'
+      f'--drivers={path} has crops of {other.crop_size} pixels, the runs make {size}: prepare it with '
+      f'--crop_size={size}'
     )
   return other
 

@@ -83,7 +83,7 @@ def _pictures(path: str) -> list[str]:
 
 
 def find_multipie(folder: str) -> tuple[list[Photo], Skipped]:
-  """Multi-PIE: SUBJECT_SESSION_RECORDING_CAMERA_LIGHT.png in any subfolder; the cameras at 0 and +-15 degrees, all lights.
+  """Multi-PIE: SUBJECT_SESSION_RECORDING_CAMERA_LIGHT.png in any subfolder; cameras at 0 and +-15 degrees, all lights.
 
   Other cameras are no part of the set; they are not even listed as skipped.
   """

@@ -13,7 +13,10 @@ SPLITS = ('train', 'test')
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-  """One picture, or a video: all of its frames. `file` is relative to the input folder; `split` is '' where the input does not say."""
+  """One picture, or a video: all of its frames.
+
+  `file` is relative to the input folder; `split` is '' where the input does not say.
+  """
 
   file: str
   identity: str

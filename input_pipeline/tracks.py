@@ -11,9 +11,9 @@ from scipy import ndimage
 from input_pipeline import landmarks, photos, skin, video
 from input_pipeline.faces import Face, Settings, cut_out, judge
 
-# Seconds: standard deviation of the Gaussian over time. On three clips of 25 and 30 frames a second it took the trembling
-# of nose and eye corners to a third and left over nine tenths of the spread of the opening mouth; at 5 frames a second
-# it does nothing.
+# Seconds: standard deviation of the Gaussian over time. On three clips of 25 and 30 frames a second it took the
+# trembling of nose and eye corners to a third and left over nine tenths of the spread of the opening mouth; at 5 frames
+# a second it does nothing.
 SMOOTHING = 0.03
 
 
