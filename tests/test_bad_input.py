@@ -23,7 +23,7 @@ import evaluate.main
 import train.main
 from evaluate import export, transfer
 from input_pipeline import dataset, prepare, shards
-from models import commands, face3d, runs
+from models import commands, runs
 from models.gcgan import GCGANConfig
 from tests.conformance.toy import ToyConfig
 from tests.input_pipeline import builders
@@ -31,21 +31,10 @@ from tests.input_pipeline import builders
 pytestmark = pytest.mark.usefixtures('toy_system')
 
 
-def face_picture() -> np.ndarray:
-  """[192, 192, 3] uint8: a rendered person whose face dlib finds."""
-  model = face3d.load_face_model()
-  people = face3d.stack_people([face3d.draw_person(model, 1)])
-  neutral = np.stack([face3d.act(model, 'neutral', np.random.default_rng(1))])
-  light, background = face3d.draw_light([1], ['front']), face3d.draw_background(1)[None]
-  camera = face3d.frame(np.zeros([1, 3]), 1.3)
-  image = face3d.render_people(model, people, neutral, camera, light, background, 192)['image'][0].numpy()
-  return np.rint((image + 1) * 127.5).astype(np.uint8)
-
-
 @pytest.fixture(scope='module')
 def face(tmp_path_factory):
   path = tmp_path_factory.mktemp('face') / 'face.png'
-  Image.fromarray(face_picture()).save(path)
+  Image.fromarray(builders.rendered_faces()[0, 0]).save(path)
   return path
 
 

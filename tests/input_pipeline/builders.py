@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from input_pipeline import dataset, shards
+from models import face3d
 
 EXPRESSIONS = ('neutral', 'happy', 'angry')
 
@@ -100,6 +101,19 @@ def write_faces(
     **{'processes': 1} | options,
   )
   return path
+
+
+@functools.cache
+def rendered_faces() -> np.ndarray:
+  """[3, 2, 192, 192, 3] uint8: three rendered people, neutral and smiling, whose faces dlib finds."""
+  model = face3d.load_face_model()
+  numbers, expressions = [1, 1, 2, 2, 3, 3], ['neutral', 'smile'] * 3
+  people = face3d.stack_people([face3d.draw_person(model, number) for number in numbers])
+  acted = np.stack([face3d.act(model, expression, np.random.default_rng(1)) for expression in expressions])
+  light, camera = face3d.draw_light(numbers, ['front'] * 6), face3d.frame(np.zeros([6, 3]), 1.3)
+  background = np.stack([face3d.draw_background(number) for number in numbers])
+  image = face3d.render_people(model, people, acted, camera, light, background, 192)['image'].numpy()
+  return np.rint((image + 1) * 127.5).astype(np.uint8).reshape(3, 2, 192, 192, 3)
 
 
 def photo_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -1,7 +1,12 @@
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from input_pipeline import photos
+from input_pipeline import faces, photos
 from tests.input_pipeline import builders
 
 
@@ -46,3 +51,38 @@ def test_unreadable_pictures_are_named_in_one_line(files, name, reason):
   with pytest.raises(ValueError, match=reason) as caught:
     photos.read_photo(str(files[name]))
   assert '\n' not in str(caught.value) and str(files[name]) in str(caught.value)
+
+
+def test_a_huge_picture_is_read_in_three_times_its_size(tmp_path):
+  Image.new('RGBA', (8192, 6144), (200, 40, 30, 255)).save(tmp_path / 'huge.png', compress_level=1)
+  # In a process of its own, since memory that was used once counts for ever; photos.py needs nothing else of ours.
+  program = (
+    'import importlib.util, resource, sys\n'
+    'spec = importlib.util.spec_from_file_location("photos", sys.argv[1])\n'
+    'photos = importlib.util.module_from_spec(spec)\n'
+    'spec.loader.exec_module(photos)\n'
+    'before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+    'image = photos.read_photo(sys.argv[2])\n'
+    'assert image.shape == (6144, 8192, 3) and image[6143, 8191].tolist() == [200, 40, 30]\n'
+    'print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / image.nbytes)\n'
+  )
+  command = [sys.executable, '-c', program, photos.__file__, str(tmp_path / 'huge.png')]
+  assert float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) < 3
+
+
+def test_the_face_of_a_huge_picture_is_found_and_a_tiny_one_is_refused(tmp_path):
+  face = Image.fromarray(builders.rendered_faces()[0, 0])
+  huge = Image.new('RGB', (8192, 6144), 'gray')
+  huge.paste(face.resize((2880, 2880), Image.Resampling.BICUBIC), (1200, 200))
+  huge.save(tmp_path / 'huge.jpg', quality=90)
+  face.save(tmp_path / 'plain.png')
+  tiny = Image.new('RGB', (320, 320), 'gray')
+  tiny.paste(face.resize((72, 72)), (120, 120))
+  tiny.save(tmp_path / 'tiny.png')
+  settings = faces.Settings('paper', 0.8, 128)
+  found, plain, small = (
+    faces.find_face(str(tmp_path / name), settings) for name in ('huge.jpg', 'plain.png', 'tiny.png')
+  )
+  back = (np.array(found.points) - [1200, 200]) / 15
+  assert not found.reason and np.abs(back - np.array(plain.points)).mean() < 1.5
+  assert re.fullmatch(r'too small: the face would be enlarged \d\.\d times', small.reason)
