@@ -270,7 +270,9 @@ flags.DEFINE_enum(
 flags.DEFINE_integer(
   'limit', 0, 'Use this many of the files, drawn by a fixed seed; 0 means all.', 0, flag_values=FLAGS
 )
-flags.DEFINE_float('frame_rate', 5.0, 'Frames a second of videos; 0 means every frame.', 0.0, 1000.0, flag_values=FLAGS)
+flags.DEFINE_float(
+  'frame_rate', Settings.frame_rate, 'Frames a second of videos; 0 means every frame.', 0.0, 1000.0, flag_values=FLAGS
+)
 flags.DEFINE_string(
   'manifest', '', 'CSV with columns file, identity, expression and optionally split, pose, light.', flag_values=FLAGS
 )
