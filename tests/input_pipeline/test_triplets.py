@@ -1,12 +1,16 @@
 import dataclasses
 import itertools
+import json
+import re
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from input_pipeline import alignment, triplets
-from models.config import DataConfig, RunConfig
+from models import GCGANConfig
+from models.config import ConfigError, DataConfig, RunConfig
 from tests.input_pipeline import builders
 
 
@@ -194,3 +198,25 @@ def test_unusable_data_is_refused_in_one_line(tmp_path, options, message):
 def test_a_crop_smaller_than_the_pictures_is_refused(faces):
   with pytest.raises(ValueError, match='image_size=32 is larger than the crops'):
     pipeline(faces, image_size=32).batches(0, 1, 'train')
+
+
+@pytest.mark.parametrize('count', [2, 4])
+def test_onehot_labels_fit_the_data(faces, count):
+  onehot = {'condition': 'onehot', 'pretrain_steps': 0, 'expressions': count}
+  with pytest.raises(ConfigError, match=rf'^expressions={count} does not fit --dataset=.*has 3 \(.*--expressions=3$'):
+    triplets.Triplets(GCGANConfig.tiny(**onehot, dataset=str(faces))).held_out(1)
+  with pytest.raises(ConfigError, match=rf'^expressions={count} does not fit --dataset=synthetic, which has 6'):
+    triplets.Triplets(GCGANConfig.tiny(**onehot)).describe()  # Before anything is rendered.
+
+
+@pytest.mark.parametrize('setting, made', [('alignment', 'similarity'), ('template_scale', 0.7)])
+def test_settings_of_another_crop_are_refused(faces, tmp_path, setting, made):
+  folder = tmp_path / 'data'
+  shutil.copytree(faces, folder)
+  fingerprint = json.loads((folder / 'fingerprint.json').read_text())
+  fingerprint['made_from'][setting] = made
+  (folder / 'fingerprint.json').write_text(json.dumps(fingerprint))
+  line = rf'^{setting}=\S+ is not how the faces of {re.escape(str(folder))} were cut out: set --{setting}={made}, or'
+  with pytest.raises(ConfigError, match=line):
+    pipeline(folder).held_out(1)
+  assert pipeline(folder, **{setting: made}).held_out(1)
