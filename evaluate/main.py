@@ -1,5 +1,5 @@
 """Evaluates a run: `python -m evaluate.main --workdir=RUN` writes `RUN/eval/results.json` and figures, and prints the
-table."""
+table. With `--dataset=DATA` they go to `RUN/eval/DATA/` (its last part), so that the run's own figures stay."""
 
 import dataclasses
 import sys
@@ -28,7 +28,7 @@ def evaluate_run(
   """Evaluates a run with its averaged weights.
 
   Args:
-    workdir: the run; `eval/` in it is written.
+    workdir: the run; `eval/` in it is written, or `eval/NAME/` for a data set that is not the run's own.
     model: the trained system; restored from the newest checkpoint if not given.
     config: its config; read from the run if not given.
     dataset: held-out faces of this data set instead of the run's own.
@@ -43,14 +43,16 @@ def evaluate_run(
   config = config or runs.load_config(workdir)
   if model is None:
     model = runs.restore(workdir)
-  if dataset:
+  output = workdir / 'eval'
+  if dataset and dataset != config.dataset:
     config = dataclasses.replace(config, dataset=dataset)
+    output /= Path(dataset).expanduser().resolve().name
   with model.averaged_weights():
-    rows = EVALUATIONS[config.system](model, config, workdir / 'eval', **options)
-  results = write_results(workdir / 'eval' / 'results.json', config.system, int(model.step), config.dataset, rows)
+    rows = EVALUATIONS[config.system](model, config, output, **options)
+  results = write_results(output / 'results.json', config.system, int(model.step), config.dataset, rows)
   for protocol in dict.fromkeys(row['protocol'] for row in rows):
     print(f'\n{summary(rows, protocol)}')
-  print(f'\n{workdir / "eval" / "results.json"} ({time.time() - start:.0f} s)', flush=True)
+  print(f'\n{output / "results.json"} ({time.time() - start:.0f} s)', flush=True)
   return results
 
 

@@ -1,5 +1,9 @@
 """Pictures and renders -> prepared data sets -> batches."""
 
+import os
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on the machine, at import.
+
 from input_pipeline.dataset import PreparedDataset, open_dataset
 from input_pipeline.triplets import Triplets
 

@@ -1,5 +1,9 @@
 """The systems, their settings, and runs on disk."""
 
+import os
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on the machine, at import.
+
 from models.gcgan import GCGAN
 from models.gcgan_config import GCGANConfig
 from models.registry import SYSTEMS

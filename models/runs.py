@@ -14,6 +14,7 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -92,7 +93,7 @@ def load_config(workdir: str | os.PathLike) -> Any:
 
 @contextlib.contextmanager
 def lock(workdir: str | os.PathLike) -> Iterator[None]:
-  """Makes the run's directory and keeps other processes out of it; leaves nothing behind if no run comes to be.
+  """Makes the run's directory and keeps other processes out of it; leaves nothing of a new run that makes no step.
 
   Raises:
     OSError: if the directory cannot be written, or another process holds it.
@@ -109,10 +110,16 @@ def lock(workdir: str | os.PathLike) -> Iterator[None]:
     try:
       yield
     finally:
-      if not (workdir / 'flags.cfg').exists():
+      if made and not _has_begun(workdir):
+        shutil.rmtree(workdir)
+      elif not (workdir / 'flags.cfg').exists():
         path.unlink()
-        if made:
-          workdir.rmdir()
+
+
+def _has_begun(workdir: pathlib.Path) -> bool:
+  """Whether there is a checkpoint or a row."""
+  stats = workdir / 'stats.jsonl'
+  return any(workdir.glob('checkpoints/*/*.index')) or (stats.exists() and stats.stat().st_size > 0)
 
 
 def check_free(workdir: str | os.PathLike) -> None:

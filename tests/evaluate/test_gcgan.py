@@ -203,6 +203,9 @@ def test_the_command_writes_results_and_prints_the_table(batch, tmp_path, monkey
   assert (results['system'], results['step'], results['data']) == ('gcgan', 0, 'synthetic')
   out = capsys.readouterr().out
   assert 'table1 (6 pictures of 2 people)' in out and 'cross_subject' in out
+  evaluate_main.evaluate_run(tmp_path, dataset='some/others', pairs=4)
+  assert json.loads((tmp_path / 'eval' / 'others' / 'results.json').read_text())['data'] == 'some/others'
+  assert json.loads((tmp_path / 'eval' / 'results.json').read_text()) == results
   assert (
     commands.run(evaluate_main.main, ['main', f'--workdir={tmp_path}', '--pairs=4', '--inception_weights=/none.h5'])
     == 2

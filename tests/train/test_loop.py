@@ -226,6 +226,7 @@ def test_an_error_in_the_input_keeps_its_line(tmp_path, monkeypatch):
   monkeypatch.setitem(input_pipeline.PIPELINES, 'toy', Bad)
   with pytest.raises(ValueError, match='^data: shard 0 is damaged$'):
     train_and_evaluate(CONFIG, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()  # It had its settings and a first sheet, and made no step.
 
 
 def test_steps_per_execution_changes_nothing_but_speed(undisturbed, tmp_path):
@@ -282,3 +283,15 @@ def test_rewinding_keeps_earlier_phases_whole(undisturbed, tmp_path):
   assert runs.checkpoint_steps(workdir, 'train') == [] and runs.checkpoint_steps(workdir, 'warm') == [2, 4]
   assert not [p for p in (workdir / 'samples').glob('train-*') if p.stem != 'train-0000000']
   assert {step for step, _ in points(workdir, 'train')} <= {0}
+
+
+def test_a_run_with_a_row_stays(tmp_path):
+  with pytest.raises(RuntimeError), runs.lock(tmp_path / 'run'):
+    (tmp_path / 'run' / 'stats.jsonl').write_text('{}')
+    runs.save_flags(CONFIG, tmp_path / 'run')
+    raise RuntimeError
+  assert (tmp_path / 'run' / 'flags.cfg').exists()
+  (tmp_path / 'there').mkdir()
+  with pytest.raises(RuntimeError), runs.lock(tmp_path / 'there'):
+    raise RuntimeError
+  assert not list((tmp_path / 'there').iterdir())
