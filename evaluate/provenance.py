@@ -82,7 +82,14 @@ def save_image(
   os.replace(temporary, path)
 
 
-def save_video(path: str | os.PathLike, frames: Iterable[Any], fps: float, model: str = '', version: str = '') -> int:
+def save_video(
+  path: str | os.PathLike,
+  frames: Iterable[Any],
+  fps: float,
+  model: str = '',
+  version: str = '',
+  sound: str | os.PathLike | None = None,
+) -> int:
   """Writes generated frames as an H.264 MP4 with provenance, one frame in memory at a time.
 
   Args:
@@ -92,6 +99,7 @@ def save_video(path: str | os.PathLike, frames: Iterable[Any], fps: float, model
     fps: frames per second.
     model: name of the system that made it.
     version: version of the model; the project's if empty.
+    sound: a video whose first audio track is kept, as far as the frames go.
   Returns:
     The number of frames.
   Raises:
@@ -102,6 +110,9 @@ def save_video(path: str | os.PathLike, frames: Iterable[Any], fps: float, model
     raise ValueError(f'{path}: videos are written as .mp4')
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary, writer, count = path.with_name(f'.{path.stem}.part.mp4'), None, 0
+  options: dict[str, Any] = {}
+  if sound is not None:  # Silence follows a sound that is too short, and then the shortest are the frames.
+    options = {'audio_path': str(sound), 'audio_codec': 'aac', 'output_params': ['-af', 'apad', '-shortest']}
   try:
     for frame in frames:
       frame = to_uint8(frame)
@@ -113,6 +124,7 @@ def save_video(path: str | os.PathLike, frames: Iterable[Any], fps: float, model
           fps=fps,  # pyright: ignore[reportArgumentType]
           quality=8,
           macro_block_size=2,
+          **options,
         )
         writer.send(None)
       writer.send(frame)

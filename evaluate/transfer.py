@@ -4,11 +4,12 @@
     python -m evaluate.transfer --model=EXPORT --source=WHO.jpg --driver=MOTION.mp4 --output=OUT.mp4
 
 The driver is a picture, a folder of pictures (the output is a folder too, or a video of 25 frames a second) or a video.
-The face is cut out, shown anew and pasted back; each file says inside that a trained model made it.
+The face is shown anew in its photograph, with the video's sound; each file says inside that a trained model made it.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from evaluate import export
+from evaluate import export, follow, motion
+from evaluate.paste import Face, Show
 from evaluate.provenance import model_version, save_image, save_video
-from evaluate.video import frame_rate, read_video
-from input_pipeline import alignment
+from evaluate.video import frame_rate, has_sound, is_video, read_video, seconds
 from input_pipeline.landmarks import find_landmarks
 from input_pipeline.photos import is_picture, read_photo
 from models import commands, runs
@@ -32,12 +33,26 @@ flags.DEFINE_string(
   'driver', None, 'Whose expressions: a photograph, a folder of them, or a video.', flag_values=FLAGS, required=True
 )
 flags.DEFINE_string('output', None, 'The picture, folder or .mp4 to write.', flag_values=FLAGS, required=True)
+flags.DEFINE_enum(
+  'landmark_transfer',
+  'relative',
+  ['relative', 'absolute'],
+  "relative: the driver's motion away from its neutral face, added to the source's own landmarks; absolute: the "
+  "driver's landmarks as they are, which follows wide mouths fully and takes over the driver's proportions.",
+  flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+  'report', False, "Measure a video that was made: does its mouth follow the driver's, does its skin flicker?",
+  flag_values=FLAGS,
+)
 
-_VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 _FOLDER_FPS = 25.0
+_BATCH = 16  # frames that the model shows at once
+_VIDEO_SIZE = 1920  # pixels of a video's longer side
+_NO_FACE = 'no face was found; a frontal, well lit face of at least 80 pixels is needed'
 
 
-def open_model(path: str | Path) -> tuple[Any, str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+def open_model(path: str | Path) -> tuple[Any, str, Show]:
   """Opens a run or an exported model.
 
   Returns:
@@ -69,7 +84,13 @@ def open_model(path: str | Path) -> tuple[Any, str, Callable[[np.ndarray, np.nda
   )
 
 
-def transfer(model: str | Path, source: str | Path, driver: str | Path, output: str | Path) -> int:
+def transfer(
+  model: str | Path,
+  source: str | Path,
+  driver: str | Path,
+  output: str | Path,
+  landmark_transfer: str = 'relative',
+) -> int:
   """Writes the source with the driver's expressions.
 
   Args:
@@ -77,6 +98,7 @@ def transfer(model: str | Path, source: str | Path, driver: str | Path, output: 
     source: a photograph.
     driver: a photograph, a folder of photographs, or a video.
     output: a picture for a picture, a folder (or .mp4) for a folder, an .mp4 for a video.
+    landmark_transfer: `relative` or `absolute`, see the flag.
   Returns:
     The number of pictures written.
   Raises:
@@ -86,35 +108,39 @@ def transfer(model: str | Path, source: str | Path, driver: str | Path, output: 
   driver, output = Path(driver), Path(output)
   kind = _check_names(driver, output)
   picture = read_photo(str(source))
+  if output.suffix.lower() == '.mp4':
+    picture = _fit_video(picture, source)
   points = find_landmarks(picture)
   if points is None:
-    raise ValueError(f'--source={source}: no face was found; a frontal, well lit face of at least 80 pixels is needed')
+    raise ValueError(f'--source={source}: {_NO_FACE}')
   config, version, show = open_model(model)
-  face = Face(picture, points, config)
+  face = Face(picture, points, config, show)
   if kind == 'picture':
-    made = face.show(_driver_points(driver), show)
+    found = find_landmarks(read_photo(str(driver)))
+    if found is None:
+      raise ValueError(f'--driver={driver}: {_NO_FACE}')
+    made = next(_show_all(face, motion.shape(found)[None], landmark_transfer))
     save_image(output, made, config.system, version)
     return 1
+  if kind == 'folder' and not output.suffix:
+    return _show_folder(face, driver, output, landmark_transfer, (config.system, version))
   if kind == 'video':
     fps = frame_rate(driver)
-    frames = ((str(i), frame) for i, frame in enumerate(read_video(driver)))
+    expected, frames = round(fps * seconds(driver)), _whole_frames(driver)
   else:
-    fps, frames = _FOLDER_FPS, _open_folder(driver)
-  shown = _show_all(face, frames, show)
-  if output.suffix:
-    return save_video(output, (made for _, made in shown), fps, config.system, version)
-  count = 0
-  for name, made in shown:
-    save_image(output / f'{Path(name).stem}.png', made, config.system, version)
-    count += 1
-  return count
+    fps, files = _FOLDER_FPS, _pictures(driver)
+    expected, frames = len(files), (picture for _, picture in _readable(files))
+  shapes = _find_shapes(driver, frames, expected)
+  made = _show_all(face, motion.smooth(shapes, fps), landmark_transfer, video=True)
+  sound = driver if kind == 'video' and has_sound(driver) else None
+  return save_video(output, _progress('made', made, len(shapes)), fps, config.system, version, sound)
 
 
 def _check_names(driver: Path, output: Path) -> str:
   """`picture`, `folder` or `video`, what the driver is."""
   if not driver.exists():
     raise FileNotFoundError(f'--driver={driver}: there is no such file or folder')
-  kind = 'folder' if driver.is_dir() else 'video' if driver.suffix.lower() in _VIDEOS else 'picture'
+  kind = 'folder' if driver.is_dir() else 'video' if is_video(driver) else 'picture'
   allowed = {'picture': ('.png', '.jpg', '.jpeg'), 'folder': ('', '.mp4'), 'video': ('.mp4',)}[kind]
   if output.suffix.lower() not in allowed:
     names = ' or '.join(name or 'a folder' for name in allowed)
@@ -122,126 +148,114 @@ def _check_names(driver: Path, output: Path) -> str:
   return kind
 
 
-def _driver_points(path: Path) -> np.ndarray:
-  points = find_landmarks(read_photo(str(path)))
-  if points is None:
-    raise ValueError(f'--driver={path}: no face was found; a frontal, well lit face of at least 80 pixels is needed')
-  return points
+def _fit_video(picture: np.ndarray, source: str | Path) -> np.ndarray:
+  height, width = picture.shape[:2]
+  factor = _VIDEO_SIZE / max(height, width)
+  if factor >= 1:
+    return picture
+  size = (round(width * factor), round(height * factor))
+  print(f'--source={source}: {width} x {height} pixels are too many for a video: {size[0]} x {size[1]} are made')
+  return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def _open_folder(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-  files = sorted(p for p in path.iterdir() if is_picture(str(p)))
+def _pictures(folder: Path) -> list[Path]:
+  files = sorted(p for p in folder.iterdir() if is_picture(str(p)))
   if not files:
-    raise ValueError(f'--driver={path}: the folder holds no pictures')
-  return ((p.name, read_photo(str(p))) for p in files)
+    raise ValueError(f'--driver={folder}: the folder holds no pictures')
+  return files
 
 
-def _show_all(
-  face: 'Face', frames: Iterator[tuple[str, np.ndarray]], show: Callable[..., np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
-  """Frames without a face repeat the expression before them; the source stands still until there is one."""
-  points, count, blind = None, 0, 0
-  for name, frame in frames:
-    found = find_landmarks(frame)
-    points = points if found is None else found
-    count, blind = count + 1, blind + (found is None)
-    yield name, face.picture if points is None else face.show(points, show)
-    if count % 25 == 0:
-      print(f'{count} frames', flush=True)
-  if blind == count:
-    raise ValueError(f'--driver: no face was found in any of the {count} frames')
+def _readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
+  """The pictures; one line about each that cannot be read."""
+  for file in files:
+    try:
+      yield file, read_photo(str(file))
+    except (ValueError, OSError) as error:
+      print(f'skipped: {error}')
+
+
+def _whole_frames(driver: Path) -> Iterator[np.ndarray]:
+  """The frames of a video, those before the damage if it is damaged."""
+  count = 0
+  try:
+    for frame in read_video(driver):
+      yield frame
+      count += 1
+  except ValueError as error:
+    if not count:
+      raise
+    print(f'{error}: the frames before are used')
+
+
+def _find_shapes(driver: Path, frames: Iterator[np.ndarray], expected: int) -> np.ndarray:
+  """Shapes [F, 68, 2] of all frames, NaN where no face was found."""
+  nothing = np.full([68, 2], np.nan)
+  found = (find_landmarks(frame) for frame in frames)
+  points = _progress('read', (nothing if p is None else motion.shape(p) for p in found), expected)
+  shapes = np.array(list(points)).reshape(-1, 68, 2)
+  blind = int(np.isnan(shapes).any(axis=(1, 2)).sum())
+  if blind == len(shapes):
+    raise ValueError(f'--driver={driver}: no face was found in any of its {blind} frames')
   if blind:
-    print(f'{blind} of {count} frames show no face: they repeat the expression before them')
+    print(f'{blind} of {len(shapes)} frames show no face: they get the expression between those of their neighbours')
+  return shapes
 
 
-class Face:
-  """A photograph whose face is shown anew.
-
-  Attributes:
-    picture: [H, W, 3] uint8.
-    points: [68, 2] its landmarks in pixels.
-  """
-
-  def __init__(self, picture: np.ndarray, points: np.ndarray, config: Any):
-    """Cuts the face out as the config says (`alignment`, `template_scale`, `image_size`)."""
-    self.picture, self.points, self._config = picture, points, config
-    self._crop = alignment.warp(picture, self._align(points), config.image_size)
-
-  def _align(self, points: np.ndarray) -> np.ndarray:
-    return alignment.align(points, self._config.alignment, self._config.template_scale, self._config.image_size)
-
-  def show(self, driver: np.ndarray, show: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """The picture [H, W, 3] uint8 with the expression of landmarks [68, 2] in pixels of the driver's picture."""
-    size = self._config.image_size
-    crop_points = alignment.normalize(alignment.transform_points(driver, self._align(driver)), size)
-    crop = show(self._crop[None], crop_points[None])[0]
-    return paste(self.picture, crop, self._align(move_lip(self.points, driver)))
+def _show_folder(face: Face, driver: Path, output: Path, landmark_transfer: str, credit: tuple[str, str]) -> int:
+  """One picture for each of the folder's; they need not show the same person."""
+  files = _pictures(driver)
+  count = 0
+  for file, picture in _progress('made', _readable(files), len(files)):
+    points = find_landmarks(picture)
+    if points is None:
+      print(f'skipped: {file}: {_NO_FACE}')
+      continue
+    made = next(_show_all(face, motion.shape(points)[None], landmark_transfer))
+    save_image(output / f'{file.stem}.png', made, *credit)
+    count += 1
+  if not count:
+    raise ValueError(f'--driver={driver}: no face was found in any of its {len(files)} pictures')
+  return count
 
 
-def move_lip(points: np.ndarray, driver: np.ndarray) -> np.ndarray:
-  """The source's points with the lower lip (57) where the driver's mouth opening puts it.
-
-  The paper's crop pins the lower lip, so an opened mouth squashes the face; the crop has to be undone with the points
-  of the face that is shown. The eyes stay; the lip moves along the face's own vertical by the difference of the mouths'
-  heights (51 to 57), each in units of its face's distance of the inner eye corners.
-
-  Args:
-    points: [68, 2] of the source, pixels.
-    driver: [68, 2] of the driver, pixels of its own picture.
-  """
-
-  def measure(p):
-    across = p[42] - p[39]
-    unit = np.linalg.norm(across)
-    down = np.array([-across[1], across[0]]) / unit
-    return unit, down, (p[57] - p[51]) @ down / unit
-
-  unit, down, height = measure(points)
-  moved = points.copy()
-  moved[57] += (measure(driver)[2] - height) * unit * down
-  return moved
+def _show_all(face: Face, shapes: np.ndarray, landmark_transfer: str, video: bool = False) -> Iterator[np.ndarray]:
+  """The source's photograph with each of the driver's shapes [F, 68, 2]; those of a video are of one person."""
+  own = motion.neutral(shapes)
+  if video:
+    own = np.median(own, axis=0)
+  points = motion.follow(face.points, shapes, own)
+  if landmark_transfer == 'relative':
+    matrices = np.stack([face.align(p) for p in points])
+    landmarks = face.landmarks(points, matrices)
+  else:
+    landmarks = face.landmarks(shapes, np.stack([face.align(s) for s in shapes]))
+    matrices = np.stack([face.align(p) for p in motion.move_lip(face.points, shapes)])
+  for start in range(0, len(shapes), _BATCH):
+    part = slice(start, start + _BATCH)
+    for crop, p, matrix in zip(face.show(landmarks[part]), points[part], matrices[part], strict=True):
+      yield face.paste(crop, p, matrix)
 
 
-def paste(picture: np.ndarray, crop: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-  """Puts a crop back into its picture; the outer sixth of the crop fades into it.
-
-  Args:
-    picture: [H, W, 3] uint8.
-    crop: [S, S, 3] uint8.
-    matrix: [2, 3] affine from picture to crop pixels.
-  Returns:
-    [H, W, 3] uint8.
-  """
-  size = crop.shape[0]
-  corners = alignment.transform_points(np.array([[0, 0], [size, 0], [0, size], [size, size]]), alignment.invert(matrix))
-  left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
-  right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, picture.shape[1::-1])
-  # Pillow counts from pixel corners.
-  offset = matrix[:, :2] @ (np.array([left, top]) - 0.5) + matrix[:, 2] + 0.5
-  coefficients = (*matrix[0, :2], offset[0], *matrix[1, :2], offset[1])
-  ramp = np.clip(np.minimum(np.arange(size), np.arange(size)[::-1]) / (size / 6), 0, 1)
-  ramp = ramp * ramp * (3 - 2 * ramp)
-  alpha = Image.fromarray(np.round(255 * np.minimum.outer(ramp, ramp)).astype(np.uint8))
-
-  def spread(image):
-    return np.asarray(
-      image.transform(
-        (int(right - left), int(bottom - top)), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC
-      ),
-      np.float32,
-    )
-
-  weight = spread(alpha)[..., None] / 255
-  result = picture.copy()
-  patch = result[top:bottom, left:right]
-  patch[:] = np.rint(np.clip(weight * spread(Image.fromarray(crop)) + (1 - weight) * patch, 0, 255))
-  return result
+def _progress(verb: str, items: Iterable[Any], expected: int) -> Iterator[Any]:
+  """Passes items on; every five seconds a line with speed and time left."""
+  start = shown = time.monotonic()
+  for count, item in enumerate(items, 1):
+    yield item
+    now = time.monotonic()
+    if now - shown >= 5:
+      shown, speed = now, count / (now - start)
+      left = max(expected - count, 0) / speed
+      print(f'{verb} {count} of {max(expected, count)} frames, {speed:.1f} a second, {left:.0f} s left', flush=True)
 
 
 def main(argv: list[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
-  count = transfer(FLAGS.model, FLAGS.source, FLAGS.driver, FLAGS.output)
+  if FLAGS.report and not FLAGS.output.lower().endswith('.mp4'):
+    raise ValueError(f'--report measures videos, and --output={FLAGS.output} is none')
+  count = transfer(FLAGS.model, FLAGS.source, FLAGS.driver, FLAGS.output, FLAGS.landmark_transfer)
   print(f'{FLAGS.output}: {count} picture{"s" * (count != 1)}')
+  if FLAGS.report:
+    print(follow.report(FLAGS.driver, FLAGS.output))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,28 @@ def test_the_model_answers_alike_in_a_fresh_process(run, exported):
   expected = np.rint((shown + 1) * 127.5)
   assert found.dtype == np.uint8 and np.ptp(found) > 0
   assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_what_the_page_shows_runs_and_names_the_same_inputs(exported, tmp_path, monkeypatch):
+  page = (Path(__file__).parents[2] / 'docs' / 'export.md').read_text()
+  program = re.search(r'^```python\n(.*?)^```', page, re.S | re.M)[1]
+  assert len([line for line in program.splitlines() if line]) <= 10
+  (tmp_path / 'EXPORT').symlink_to(exported)
+  images, landmarks = np.zeros([2, 32, 32, 3], np.uint8), np.zeros([2, 68, 2])
+  np.savez(tmp_path / 'faces.npz', images=images, landmarks=landmarks)
+  monkeypatch.chdir(tmp_path)
+  names = {}
+  exec(program, names)
+  assert names['output'].shape == (2, 32, 32, 3) and names['output'].dtype == np.uint8
+  # Serving's requests name the signature's inputs, which are typed by it, and have as many axes.
+  inputs = names['show'].structured_input_signature[1]
+  request = json.loads(re.search(r'^```json\n(.*?)^```', page, re.S | re.M)[1])
+  assert request['signature_name'] == 'serving_default' and request['inputs'].keys() == inputs.keys()
+  for name, value in request['inputs'].items():
+    assert np.ndim(value) == inputs[name].shape.rank
+    assert f"request.inputs['{name}']" in page
+  outputs = names['show'].structured_outputs
+  assert list(outputs) == ['images'] and "outputs['images']" in page
 
 
 def test_only_what_the_signatures_use_is_saved(exported):

@@ -1,5 +1,7 @@
+import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ from PIL import Image
 
 from evaluate import export, transfer
 from evaluate.provenance import read_provenance, save_video
-from input_pipeline import alignment
+from evaluate.video import has_sound, read_video, seconds
 from models import commands, runs
 from models.gcgan import GCGANConfig
 
@@ -24,34 +26,6 @@ def run(tmp_path_factory):
   runs.save_flags(config, workdir)
   runs.save_checkpoint(tf.train.Checkpoint(system=system), workdir, 'train', 0, keep=1)
   return workdir
-
-
-def face_points(mouth_opening=0.0):
-  points = np.random.default_rng(0).uniform(60, 140, (68, 2))
-  points[[39, 42, 51, 57]] = [[90, 80], [110, 80], [100, 120], [100, 130 + mouth_opening]]
-  return points
-
-
-def test_pasting_the_crop_back_gives_the_picture_again():
-  rng = np.random.default_rng(0)
-  picture = np.asarray(
-    Image.fromarray(rng.integers(0, 255, (14, 12, 3)).astype(np.uint8)).resize((180, 210), Image.Resampling.BICUBIC)
-  )
-  for points in (face_points(), face_points() - 70):  # The second lies partly outside.
-    matrix = alignment.align(points, 'paper', 0.8, 64)
-    again = transfer.paste(picture, alignment.warp(picture, matrix, 64), matrix)
-    assert np.abs(again.astype(int) - picture).mean() < 1.0
-  marked = transfer.paste(picture, np.zeros((64, 64, 3), np.uint8), matrix)
-  assert (marked != picture).any() and (marked[-20:] == picture[-20:]).all()
-
-
-def test_the_lip_moves_as_far_as_the_driver_opens_the_mouth():
-  source, driver = face_points(), 2 * face_points(15) + 30  # Twice as large: 15 of its source's pixels all the same.
-  moved = transfer.move_lip(source, driver)
-  np.testing.assert_allclose(moved[57], [100, 145])
-  np.testing.assert_array_equal(np.delete(moved, 57, 0), np.delete(source, 57, 0))
-  turn = np.array([[0.0, 1], [-1, 0]])
-  np.testing.assert_allclose(transfer.move_lip(source @ turn, driver)[57], np.array([100, 145]) @ turn, atol=1e-9)
 
 
 @needs_photos
@@ -79,23 +53,99 @@ def test_a_picture_from_run_and_from_export_alike(run, tmp_path):
   assert read_provenance(tmp_path / 'a.png')['model'] == 'Personae gcgan'
 
 
+def photo(name):
+  return np.asarray(Image.open(PHOTOS / f'{name}.jpg'))
+
+
+def ffmpeg(*arguments):
+  subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-y', *map(str, arguments)], check=True)
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory):
+  """Eight frames, two without a face, and a sound that is shorter."""
+  path = tmp_path_factory.mktemp('video') / 'driver.mp4'
+  happy, neutral, blank = photo('003_happy'), photo('003_neutral'), np.full((256, 256, 3), 128, np.uint8)
+  save_video(path.with_name('silent.mp4'), [blank, happy, neutral, blank, happy, happy, neutral, neutral], 10)
+  ffmpeg('-i', path.with_name('silent.mp4'), '-f', 'lavfi', '-i', 'sine=duration=0.5', '-c:v', 'copy', path)
+  return path
+
+
 @needs_photos
-def test_a_video_drives_a_video_and_a_folder_a_folder(run, tmp_path, capsys):
-  happy, blank = (np.asarray(Image.open(PHOTOS / '003_happy.jpg')), np.full((256, 256, 3), 128, np.uint8))
-  save_video(tmp_path / 'driver.mp4', [blank, happy, happy, blank], 10)
-  (tmp_path / 'driver').mkdir()
-  Image.fromarray(happy).save(tmp_path / 'driver' / 'x.png')
-  source = PHOTOS / '002_neutral.jpg'
-  assert transfer.transfer(run, source, tmp_path / 'driver.mp4', tmp_path / 'out.mp4') == 4
-  assert '2 of 4 frames show no face' in capsys.readouterr().out
-  assert transfer.transfer(run, source, tmp_path / 'driver', tmp_path / 'out') == 1
-  for path in (tmp_path / 'out.mp4', tmp_path / 'out' / 'x.png'):
-    assert read_provenance(path)['digital_source_type'].endswith('trainedAlgorithmicMedia')
+def test_a_video_drives_a_video_with_its_sound(run, video, tmp_path, capsys):
+  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', video, tmp_path / 'out.mp4') == 8
+  assert '2 of 8 frames show no face: they get the expression between those of their neighbours' in (
+    capsys.readouterr().out
+  )
+  assert read_provenance(tmp_path / 'out.mp4')['digital_source_type'].endswith('trainedAlgorithmicMedia')
+  assert has_sound(tmp_path / 'out.mp4') and seconds(tmp_path / 'out.mp4') == pytest.approx(0.8, abs=0.11)
+  assert len(list(read_video(tmp_path / 'out.mp4'))) == 8  # The sound is shorter and cuts nothing off.
+
+
+@needs_photos
+def test_a_video_that_is_cut_off_is_used_as_far_as_it_goes(run, video, tmp_path, capsys):
+  cut = tmp_path / 'cut.mp4'
+  ffmpeg('-i', video, '-an', '-c:v', 'libx264', '-g', '1', '-movflags', 'faststart', cut)
+  cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+  count = transfer.transfer(run, PHOTOS / '002_neutral.jpg', cut, tmp_path / 'out.mp4')
+  assert 2 <= count < 8
+  out = [line for line in capsys.readouterr().out.splitlines() if 'damaged' in line]
+  assert len(out) == 1 and f'{cut}: the video is damaged or cut off after {count} frames' in out[0]
+
+
+@needs_photos
+def test_an_uneven_video_keeps_its_time(run, video, tmp_path):
+  uneven = tmp_path / 'uneven.mkv'
+  ffmpeg('-i', video, '-an', '-vf', "select='not(eq(n,2)+eq(n,3)+eq(n,5))'", '-fps_mode', 'vfr', uneven)
+  transfer.transfer(run, PHOTOS / '002_neutral.jpg', uneven, tmp_path / 'out.mp4')
+  assert seconds(tmp_path / 'out.mp4') == pytest.approx(0.8, abs=0.21)
+
+
+@needs_photos
+def test_a_folder_drives_a_folder_and_what_is_wrong_is_left_out(run, tmp_path, capsys):
+  folder = tmp_path / 'driver'
+  folder.mkdir()
+  Image.fromarray(photo('003_happy')).save(folder / 'x.png')
+  Image.new('RGB', (200, 200)).save(folder / 'blank.png')
+  (folder / 'text.jpg').write_text('no picture')
+  Image.fromarray(photo('003_happy')).resize((24, 24)).save(folder / 'tiny.png')
+  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out') == 1
+  assert [p.name for p in (tmp_path / 'out').iterdir()] == ['x.png']
+  out = capsys.readouterr().out
+  for line in (
+    f'skipped: {folder}/blank.png: no face was found',
+    f'skipped: {folder}/tiny.png: no face was found',
+    f'skipped: {folder}/text.jpg: not a picture',
+  ):
+    assert out.count(line) == 1
+  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out.mp4') == 3
+
+
+@needs_photos
+def test_a_huge_photograph_keeps_its_size_and_a_video_of_it_does_not(run, video, tmp_path, capsys):
+  huge = tmp_path / 'huge.jpg'
+  Image.fromarray(photo('002_neutral')).resize((7100, 7100)).save(huge)  # 50 megapixels.
+  assert transfer.transfer(run, huge, PHOTOS / '003_happy.jpg', tmp_path / 'out.jpg') == 1
+  assert Image.open(tmp_path / 'out.jpg').size == (7100, 7100)
+  transfer.transfer(run, huge, video.with_name('silent.mp4'), tmp_path / 'out.mp4')
+  assert '7100 x 7100 pixels are too many for a video: 1920 x 1920 are made' in capsys.readouterr().out
+
+
+@needs_photos
+def test_absolute_gives_another_picture_and_report_measures_videos(run, video, tmp_path, capsys):
+  base = ['transfer', f'--model={run}', f'--source={PHOTOS}/002_neutral.jpg', '--report']
+  video_flags = [f'--driver={video}', f'--output={tmp_path}/a.mp4', '--landmark_transfer=absolute']
+  assert commands.run(transfer.main, base + video_flags) == 0
+  assert 'mouth opening: correlation' in capsys.readouterr().out
+  assert commands.run(transfer.main, [*base, f'--driver={PHOTOS}/003_happy.jpg', f'--output={tmp_path}/a.png']) == 2
+  assert f'--report measures videos, and --output={tmp_path}/a.png is none' in capsys.readouterr().err
 
 
 def test_user_errors_are_one_line(run, tmp_path, capsys):
   blank = tmp_path / 'blank.png'
   Image.new('RGB', (200, 200)).save(blank)
+  text = tmp_path / 'text.mp4'
+  text.write_text('no video')
   empty = tmp_path / 'empty'
   empty.mkdir()
   for model, source, driver, output, message in (
@@ -108,6 +158,7 @@ def test_user_errors_are_one_line(run, tmp_path, capsys):
       tmp_path / 'o.mp4',
       f'--driver={tmp_path}/none.mp4: there is no such file or folder',
     ),
+    (run, blank, text, tmp_path / 'o.mp4', f'--source={blank}: no face was found'),
     (run, blank, blank, tmp_path / 'o.mp4', 'does not fit a driver that is a picture: .png or .jpg or .jpeg is needed'),
   ):
     argv = ['transfer', f'--model={model}', f'--source={source}', f'--driver={driver}', f'--output={output}']

@@ -1,0 +1,82 @@
+"""Does a video that was made follow its driver? Measured on the two files, with landmarks found anew in both."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from skimage.draw import polygon2mask
+
+from evaluate.video import read_video
+from input_pipeline import alignment
+from input_pipeline.landmarks import find_landmarks
+
+_SIZE = 96
+_SMOOTHING = 1.5  # frames
+
+
+def mouth_opening(points: np.ndarray) -> np.ndarray:
+  """Height of the gap between the lips in units of the distance of the outer eye corners: [..., 68, 2] -> [...]."""
+  distance = lambda a, b: np.linalg.norm(points[..., a, :] - points[..., b, :], axis=-1)  # noqa: E731
+  return distance(62, 66) / distance(36, 45)
+
+
+def skin(points: np.ndarray, size: int) -> np.ndarray:
+  """[size, size] bool: the face within jaw and brows, without brows, eyes and mouth and what is next to them.
+
+  Args:
+    points: [68, 2] in pixels of a crop of `size`.
+  """
+  def inside(outline, grow):
+    centre = outline.mean(axis=0)
+    return polygon2mask((size, size), (centre + grow * (outline - centre))[:, ::-1])
+
+  face = inside(np.concatenate([points[:17], points[26:16:-1]]), 0.9)
+  for part in (points[48:60], points[36:42], points[42:48], points[17:22], points[22:27]):
+    low, high = part.min(axis=0) - 0.06 * size, part.max(axis=0) + 0.06 * size
+    rows, columns = np.mgrid[:size, :size]
+    face &= ~((columns > low[0]) & (columns < high[0]) & (rows > low[1]) & (rows < high[1]))
+  return face
+
+
+def flicker(frames: Iterator[np.ndarray]) -> tuple[float, np.ndarray]:
+  """How much the skin changes from frame to frame, and the landmarks.
+
+  The head's motion is taken out: each frame is cut out by a similarity on eye corners and nose bridge, smoothed over
+  time, so that what is left is light, noise and skin that swims.
+
+  Args:
+    frames: [H, W, 3] uint8 of a video; those without a face are left out.
+  Returns:
+    mean absolute difference of the skin between neighbouring frames, levels of 255; landmarks [F, 68, 2], NaN where
+    there is no face.
+  """
+  pictures, found = [], []
+  for frame in frames:
+    points = find_landmarks(frame)
+    found.append(np.full([68, 2], np.nan) if points is None else points)
+    pictures.append(frame)
+  points = np.array(found)
+  seen = np.flatnonzero(np.isfinite(points[:, 0, 0]))
+  steady = gaussian_filter1d(points[seen], _SMOOTHING, axis=0)
+  crops, masks = [], []
+  for index, place in zip(seen, steady, strict=True):
+    matrix = alignment.align(place, 'similarity', 0.8, _SIZE)
+    crops.append(alignment.warp(pictures[index], matrix, _SIZE).astype(np.float32))
+    masks.append(skin(alignment.transform_points(place, matrix), _SIZE))
+  both = np.array([a & b for a, b in zip(masks, masks[1:], strict=False)])
+  changes = np.abs(np.diff(crops, axis=0)).mean(axis=-1)
+  return float(changes[both].mean()), points
+
+
+def report(driver: str | Path, output: str | Path) -> str:
+  """One line: the correlation of the mouths' opening, and the flicker of both videos."""
+  (before, theirs), (after, ours) = (flicker(read_video(path)) for path in (driver, output))
+  count = min(len(theirs), len(ours))
+  openings = mouth_opening(theirs[:count]), mouth_opening(ours[:count])
+  both = np.isfinite(openings[0]) & np.isfinite(openings[1])
+  correlation = np.corrcoef(openings[0][both], openings[1][both])[0, 1]
+  return (
+    f'mouth opening: correlation {correlation:.2f} with the driver over {both.sum()} frames; skin flicker '
+    f'{after:.2f} levels, {after / before:.2f} times the driver\'s {before:.2f}'
+  )
