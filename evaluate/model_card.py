@@ -30,11 +30,16 @@ def model_card(workdir: str | Path, config: Any, step: int, signatures: Sequence
   rendered = config.dataset == 'synthetic'
   data = (
     f"Rendered faces only: {config.identities} people of the project's own face world "
-    f'(world seed {config.world_seed}), built from CC0 data (MakeHuman). No photograph of a person was used.'
+    f'(world seed {config.world_seed}), built from CC0 data (MakeHuman).'
     if rendered
-    else f'The data set `{config.dataset}`, prepared by whoever trained this model. Its licence, and the consent of '
-    'the people in it, bind this model too; the project cannot know them: **write them here before sharing it.**'
+    else f'The data set `{Path(config.dataset).name}`, prepared by whoever trained this model. Its licence, and the '
+    'consent of the people in it, bind this model too; the project cannot know them: **write them here before sharing '
+    'it.**'
   )
+  if config.init_from:
+    data += f' Training started from the weights of `{Path(config.init_from).name}`, whose data bind this model too.'
+  elif rendered:
+    data += ' No photograph of a person was used.'
   limits = (
     'It has seen rendered faces only; on photographs it must be expected to fail in ways that the figures above do not '
     'show.'
@@ -72,15 +77,24 @@ it (IPTC digital source type `{TRAINED_MODEL.rsplit('/', 1)[1]}`); do not remove
 
 - {limits}
 - Faces that dlib does not find, profiles, and faces under hands, masks or dark glasses are outside of what was
-measured. - Identity is not guaranteed: the share of the person that is kept is given by `auc` above, not by looking.
+  measured.
+- Identity is not guaranteed: how much of the person is kept is given by `auc` above, not by looking.
 - Figures for parts of the people (`skin_light`, `skin_dark`) stand above where the data says who is who; where they are
-missing, nothing
-  was measured, and equal quality for all must not be assumed.
+  missing, nothing was measured, and equal quality for all must not be assumed.
 
 ## Settings that differ from the paper's
 
 {_settings(config)}
 """
+
+
+# What users of a model ask first; results.json has the rest.
+_BY_PART = ('ssim', 'mouth_change_explained', 'mouth_landmark_error', 'auc')
+# Settings of the run that made the model, of no effect on what it computes.
+_HOUSEKEEPING = (
+  'data_dir', 'cache_gb', 'log_every', 'checkpoint_every', 'keep_checkpoints', 'sample_every', 'evaluate', 'strategy',
+  'cpu_devices', 'worker_timeout', 'steps_per_execution',
+)  # fmt: skip
 
 
 def _figures(workdir: str | Path) -> str:
@@ -90,17 +104,29 @@ def _figures(workdir: str | Path) -> str:
   rows = [row for row in results['results'] if '_minus_' not in row['subject'] and row['value'] is not None]
   lines = [
     'On people who were not trained on. Brackets are 95 % intervals of a bootstrap over people and their pictures; '
-    f'`copy_input` is what returning the input scores. Data: `{results["data"]}`, after {results["step"]:,} steps.',
+    f'`copy_input` is what returning the input scores. Data: `{Path(results["data"]).name}`, after '
+    f'{results["step"]:,} steps. All figures stand in the `eval/results.json` of the run.',
     '',
-    '| protocol | part | figure | of | value | pictures | people |',
-    '| --- | --- | --- | --- | --- | --- | --- |',
+    '| protocol | figure | copy_input | model | pictures | people |',
+    '| --- | --- | --- | --- | --- | --- |',
   ]
-  for row in rows:
-    metric = row['metric'] + (f' ({row["embedding"]})' if row['embedding'] else '')
-    lines.append(
-      f'| {row["protocol"]} | {row["slice"]} | {metric} | {row["subject"]} | {write_value(row)} | {row["count"]} | '
-      f'{row["identities"]} |'
-    )
+  values = {(r['protocol'], r['slice'], r['metric'], r['embedding'], r['subject']): write_value(r) for r in rows}
+  ours = [row for row in rows if row['subject'] == 'model']
+  for row in ours:
+    if row['slice'] == 'all':
+      metric = row['metric'] + (f' ({row["embedding"]})' if row['embedding'] else '')
+      copied = values.get((row['protocol'], 'all', row['metric'], row['embedding'], 'copy_input'), '')
+      lines.append(
+        f'| {row["protocol"]} | {metric} | {copied} | {write_value(row)} | {row["count"]} | {row["identities"]} |'
+      )
+  parts = {(row['protocol'], row['slice']): {} for row in ours if row['slice'] != 'all'}
+  for row in ours:
+    if (row['protocol'], row['slice']) in parts and row['metric'] in _BY_PART:
+      parts[row['protocol'], row['slice']][row['metric']] = write_value(row)
+  if any(parts.values()):
+    lines += ['', f'| protocol | part | {" | ".join(_BY_PART)} |', '| --- | --- |' + ' --- |' * len(_BY_PART)]
+    for (protocol, part), found in parts.items():
+      lines.append(f'| {protocol} | {part} | {" | ".join(found.get(name, "") for name in _BY_PART)} |')
   return '\n'.join(lines)
 
 
@@ -108,6 +134,6 @@ def _settings(config: Any) -> str:
   changed = [
     f'- `{f.name} = {getattr(config, f.name)!r}` (default {f.default!r})'
     for f in dataclasses.fields(config)
-    if getattr(config, f.name) != f.default
+    if getattr(config, f.name) != f.default and f.name not in _HOUSEKEEPING
   ]
   return '\n'.join(changed) or 'None.'

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from evaluate import export
 from evaluate.intervals import Estimate
+from evaluate.model_card import model_card
 from evaluate.results import make_row, write_results
 from models import commands, runs
 from models.gcgan import GCGANConfig
@@ -110,6 +111,10 @@ def test_the_card_gives_data_use_and_figures_with_intervals(exported):
   ):
     assert text in card
   assert 'nan' not in card.lower().split() and 'None |' not in card
+  assert 'No photograph' in card and 'data_dir' not in card
+  started = GCGANConfig.tiny(init_from='/home/me/photos_run')
+  card = model_card(exported, started, 2, [])
+  assert 'No photograph' not in card and 'from the weights of `photos_run`' in card
 
 
 def test_a_wrong_answer_is_not_exported(run):
