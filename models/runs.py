@@ -40,7 +40,10 @@ def write_file(path: str | os.PathLike, text: str) -> None:
   path = pathlib.Path(path)
   temporary = path.with_name(f'.{path.name}.part')
   try:
-    temporary.write_text(text)
+    with open(temporary, 'w') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())  # Else a power cut could leave the new name with nothing in it.
     os.replace(temporary, path)
   except OSError as error:
     temporary.unlink(missing_ok=True)

@@ -168,10 +168,10 @@ class Recorder(tf.keras.callbacks.Callback):
 
   def _fail(self, what: str, before: int, step: int) -> None:
     steps = f'step {step}' if step == before + 1 else f'one of the steps {before + 1} to {step}'
+    kept = f'the last checkpoint (step {self._saved}) is kept' if self._saved else 'no checkpoint was written before it'
     raise NonFiniteError(
         f'{what} in {steps} of {self._phase}; batches({before}, {step}, {self._phase!r}) of the pipeline with '
-        f'seed={self._config.seed} gives its batch again; the last checkpoint (step {self._saved}) is kept; a lower '
-        'learning rate or precision=float32 may help')
+        f'seed={self._config.seed} gives its batch again; {kept}; a lower learning rate or precision=float32 may help')
 
   def _save(self) -> None:
     if self._window:
@@ -181,6 +181,7 @@ class Recorder(tf.keras.callbacks.Callback):
         self._fail(f'{variable.name} became nan or infinite', self._saved, self._step)
     self._clock.lap(training=True)
     os.fsync(self._stats.fileno())
+    self._board.flush()
     runs.save_checkpoint(self._checkpoint, self._workdir, self._phase, self._step, self._config.keep_checkpoints)
     self._saved = self._step
     self._clock.lap(training=False)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import re
@@ -42,7 +43,7 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike) -> System:
   workdir = pathlib.Path(workdir).expanduser()
   phases = SYSTEMS[config.system].phases(config)
   runs.check_free(workdir)
-  begun = resume.check_settings(workdir, config, list(phases))
+  resume.check_settings(workdir, config, list(phases))
   plan = prepare_devices(config)
   say = print if plan.chief else _quiet
   with plan.watched():
@@ -54,7 +55,7 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike) -> System:
       else:  # All workers save, since saving reduces variables over them; only the chief's files are kept.
         writes_to = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
       run = Run(config, plan, phases, pipeline, samples, workdir, writes_to, say)
-      system = run.train(begun)
+      system = run.train()
     plan.any_worker(False)  # A barrier: nobody leaves while another still trains.
   if plan.strategy.num_replicas_in_sync > 1:
     system = runs.restore(workdir)  # Free of the strategy: reading a spread variable would take all workers.
@@ -122,20 +123,19 @@ class Run:
   writes_to: pathlib.Path
   say: Callable[[str], None]
 
-  def train(self, begun: bool) -> System:
+  def train(self) -> System:
     """Builds or restores the system and brings it to the end of its last phase."""
-    config = self.config
+    config, names = self.config, list(self.phases)
     with self.plan.strategy.scope():
       system = runs.build(config)
       clock = Clock()
       checkpoint = tf.train.Checkpoint(system=system, clock=clock)
-    if not begun and config.init_from:
+    if config.init_from and not any(runs.checkpoint_steps(self.workdir, name) for name in names):
       runs.copy_weights(system, config.init_from)
     phase, start = resume.resume(system, checkpoint, self.workdir, self.phases, self.plan.chief, self.say)
     if self.plan.chief:
       runs.save_flags(config, self.workdir)
       environment.write(self.workdir, self.say)
-    names = list(self.phases)
     with Signals() as signals:
       for name in names[names.index(phase):]:
         done = start if name == phase else 0
@@ -162,7 +162,9 @@ class Run:
         return False
       return plan.any_worker(signals.received != 0)
 
-    system.compile(config.steps_per_execution, use_xla(config) and plan.strategy.num_replicas_in_sync == 1)
+    # After an end that was no multiple, smaller groups still meet the multiples that rows and checkpoints want.
+    together = math.gcd(config.steps_per_execution, done)
+    system.compile(together, use_xla(config) and plan.strategy.num_replicas_in_sync == 1)
     data = plan.distribute(lambda worker, workers: self.pipeline.batches(done, stop, phase, worker, workers))
     recorder = Recorder(system, checkpoint, clock, self.writes_to, done, self.samples, wants_stop, plan.chief)
     try:
@@ -177,6 +179,6 @@ class Run:
       if own is None:
         raise
       raise ValueError(own[1]) from None
-    if signals.received or recorder.stopped:
+    if recorder.stopped or (signals.received and plan.workers == 1):  # Several workers stop when all of them know.
       self.say(f'stopped at step {recorder.step} of {phase}, saved; the same command continues')
       raise SystemExit(128 + (signals.received or signal.SIGTERM))

@@ -55,7 +55,7 @@ def rewind(workdir: pathlib.Path, phases: Sequence[str], phase: str, step: int) 
     runs.write_file(stats, ''.join(kept))
   for p, limit in limits.items():
     for events in sorted((workdir / 'events' / p).glob('events.*')):
-      _cut_events(events, limit)
+      _cut_events(events, limit or -1)  # Step 0 is shown again by a run that begins again.
     for sheet in (workdir / 'samples').glob(f'{p}-*.png'):
       if int(sheet.stem.rpartition('-')[2]) > limit:
         sheet.unlink()

@@ -167,6 +167,9 @@ def test_init_from_takes_weights_and_nothing_else(undisturbed, tmp_path):
   np.testing.assert_array_equal(system.generator.get_weights()[0], runs.restore(undisturbed).generator.get_weights()[0])
   assert int(system.step) == 0 and float(system.balance) == 0
   assert int(runs.restore(tmp_path / 'new').step) == 0  # A run of no steps can be used.
+  runs.remove_checkpoint(tmp_path / 'new', 'train', 0)  # Killed before its first checkpoint: it takes them again.
+  system = train_and_evaluate(config, tmp_path / 'new')
+  np.testing.assert_array_equal(system.generator.get_weights()[0], runs.restore(undisturbed).generator.get_weights()[0])
   with pytest.raises(FileNotFoundError, match='holds no run'):
     train_and_evaluate(dataclasses.replace(config, init_from=str(tmp_path / 'no')), tmp_path / 'other')
   assert not (tmp_path / 'other').exists()
@@ -295,3 +298,23 @@ def test_a_run_with_a_row_stays(tmp_path):
   with pytest.raises(RuntimeError), runs.lock(tmp_path / 'there'):
     raise RuntimeError
   assert not list((tmp_path / 'there').iterdir())
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeypatch):
+  config = dataclasses.replace(CONFIG, warm_steps=0, train_steps=4)
+  with monkeypatch.context() as patch:
+    patch.setattr(runs, 'save_checkpoint', lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      train_and_evaluate(config, tmp_path / 'run')
+  assert [r['step'] for r in rows(tmp_path / 'run')] == [2]
+  train_and_evaluate(config, tmp_path / 'run')
+  assert [r['step'] for r in rows(tmp_path / 'run')] == [2, 4]
+  found = points(tmp_path / 'run', 'train')
+  assert len(found) == len(set(found))  # Nothing is shown twice.
+
+
+def test_a_longer_run_after_an_odd_end_keeps_its_rows(tmp_path):
+  config = dataclasses.replace(CONFIG, warm_steps=0, train_steps=3, steps_per_execution=2)
+  train_and_evaluate(config, tmp_path / 'run')
+  train_and_evaluate(dataclasses.replace(config, train_steps=8), tmp_path / 'run')
+  assert [r['step'] for r in rows(tmp_path / 'run')] == [2, 4, 6, 8]
