@@ -99,7 +99,7 @@ def save_violins(path: str | os.PathLike, panels: Mapping[str, np.ndarray], labe
     axes.set_xticks(steps)
     axes.set_xlabel('time step')
     axes.set_ylabel(label)
-    axes.set_ylim(0, 1.05 * max(v.max() for v in kept.values()))
+    axes.set_ylim(0, 1.25 * max(v.max() for v in kept.values()))  # Room for the legend.
     axes.legend(fontsize=8)
   _save(path, figure)
 
