@@ -46,8 +46,9 @@ def read_arms(workdirs: Sequence[str | Path]) -> dict[str, dict[int, Path]]:
     ValueError: if the full model is missing, two runs are the same, or they cannot be compared.
   """
   arms: dict[str, dict[int, Path]] = {}
-  configs = {Path(path): runs.load_config(path) for path in workdirs}
-  for path, config in configs.items():
+  configs: dict[Path, Any] = {}
+  for path in map(Path, workdirs):
+    config = configs[path] = runs.load_config(path)
     if config.system != 'gcgan':
       raise ValueError(f'{path} is a run of {config.system}: these are the tables of gcgan')
     seeds = arms.setdefault(arm_of(config), {})

@@ -21,6 +21,7 @@ from absl import flags
 from evaluate import compare, figure3, figure4
 from evaluate.arms import TITLES, arm_of, read_arms
 from evaluate.charts import Cloud, save_clouds, save_violins
+from evaluate.embeddings import keras_features
 from evaluate.gcgan import generate
 from evaluate.provenance import model_version, to_uint8
 from evaluate.results import Row, summary, write_results
@@ -192,6 +193,8 @@ def paper(
   """
   start, output = time.time(), Path(output)
   arms = read_arms(workdirs)
+  if embedding:  # One that cannot be read is told before the work.
+    keras_features(np.zeros([1, 64, 64, 3], np.uint8), embedding)
   study = Study(arms, dataset, drivers, pairs)
   output.mkdir(parents=True, exist_ok=True)
   for arm, seeds in arms.items():
