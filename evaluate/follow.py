@@ -1,18 +1,21 @@
 """Does a video that was made follow its driver? Measured on the two files, with landmarks found anew in both."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from skimage.draw import polygon2mask
 
-from evaluate.video import read_video
+from evaluate.video import whole_frames
 from input_pipeline import alignment
 from input_pipeline.landmarks import find_landmarks
 
 _SIZE = 96
 _SMOOTHING = 1.5  # frames
+
+
+def _silent(line: str) -> None:
+  """The damage of a video was said when it was used."""
 
 
 def mouth_opening(points: np.ndarray) -> np.ndarray:
@@ -39,42 +42,47 @@ def skin(points: np.ndarray, size: int) -> np.ndarray:
   return face
 
 
-def flicker(frames: Iterator[np.ndarray]) -> tuple[float, np.ndarray]:
+def flicker(path: str | Path) -> tuple[float, np.ndarray]:
   """How much the skin changes from frame to frame, and the landmarks.
 
   The head's motion is taken out: each frame is cut out by a similarity on eye corners and nose bridge, smoothed over
   time, so that what is left is light, noise and skin that swims.
 
   Args:
-    frames: [H, W, 3] uint8 of a video; those without a face are left out.
+    path: of a video; frames without a face are left out.
   Returns:
     mean absolute difference of the skin between neighbouring frames, levels of 255; landmarks [F, 68, 2], NaN where
     there is no face.
   """
-  pictures, found = [], []
-  for frame in frames:
-    points = find_landmarks(frame)
-    found.append(np.full([68, 2], np.nan) if points is None else points)
-    pictures.append(frame)
-  points = np.array(found)
-  seen = np.flatnonzero(np.isfinite(points[:, 0, 0]))
-  steady = gaussian_filter1d(points[seen], _SMOOTHING, axis=0)
+  nothing = np.full([68, 2], np.nan)
+  found = [find_landmarks(frame) for frame in whole_frames(path, _silent)]
+  points = np.array([nothing if p is None else p for p in found])
+  seen = np.isfinite(points[:, 0, 0])
+  steady = iter(gaussian_filter1d(points[seen], _SMOOTHING, axis=0))
   crops, masks = [], []
-  for index, place in zip(seen, steady, strict=True):
-    matrix = alignment.align(place, 'similarity', 0.8, _SIZE)
-    crops.append(alignment.warp(pictures[index], matrix, _SIZE).astype(np.float32))
-    masks.append(skin(alignment.transform_points(place, matrix), _SIZE))
+  for frame, has_face in zip(whole_frames(path, _silent), seen, strict=True):  # Again, since all would fill the memory.
+    if has_face:
+      place = next(steady)
+      matrix = alignment.align(place, 'similarity', 0.8, _SIZE)
+      crops.append(alignment.warp(frame, matrix, _SIZE).astype(np.float32))
+      masks.append(skin(alignment.transform_points(place, matrix), _SIZE))
   both = np.array([a & b for a, b in zip(masks, masks[1:], strict=False)])
   changes = np.abs(np.diff(crops, axis=0)).mean(axis=-1)
   return float(changes[both].mean()), points
 
 
 def report(driver: str | Path, output: str | Path) -> str:
-  """One line: the correlation of the mouths' opening, and the flicker of both videos."""
-  (before, theirs), (after, ours) = (flicker(read_video(path)) for path in (driver, output))
+  """One line: the correlation of the mouths' opening, and the flicker of both videos.
+
+  Raises:
+    ValueError: if fewer than three frames show a face in both videos.
+  """
+  (before, theirs), (after, ours) = (flicker(path) for path in (driver, output))
   count = min(len(theirs), len(ours))
   openings = mouth_opening(theirs[:count]), mouth_opening(ours[:count])
   both = np.isfinite(openings[0]) & np.isfinite(openings[1])
+  if both.sum() < 3:
+    raise ValueError(f'{output}: {both.sum()} of its frames and of the driver\'s show a face: too few to compare')
   correlation = np.corrcoef(openings[0][both], openings[1][both])[0, 1]
   return (
     f'mouth opening: correlation {correlation:.2f} with the driver over {both.sum()} frames; skin flicker '

@@ -129,7 +129,8 @@ class Face:
     values = np.concatenate([self.points - points, np.zeros_like(border)])
     spline = RBFInterpolator(known / self._unit, values, kernel='thin_plate_spline', smoothing=1e-3)
     coarse = spline(self._grid(_GRID).reshape(-1, 2) / self._unit).reshape(_GRID, _GRID, 2)
-    return _resize(coarse, (count, count))
+    # Hair and shoulders stay where they are.
+    return _resize(coarse, (count, count)) * self._inside(_grow(_outline(points), 1.3), count, 0.15)[..., None]
 
   def _mask(self, points: np.ndarray, matrix: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """[K, K]: 1 inside the face, falling to 0 towards its outline and the crop's edge."""

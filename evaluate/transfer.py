@@ -21,7 +21,7 @@ from PIL import Image
 from evaluate import export, follow, motion
 from evaluate.paste import Face, Show
 from evaluate.provenance import model_version, save_image, save_video
-from evaluate.video import frame_rate, has_sound, is_video, read_video, seconds
+from evaluate.video import frame_rate, has_sound, is_video, seconds, whole_frames
 from input_pipeline.landmarks import find_landmarks
 from input_pipeline.photos import is_picture, read_photo
 from models import commands, runs
@@ -126,7 +126,7 @@ def transfer(
     return _show_folder(face, driver, output, landmark_transfer, (config.system, version))
   if kind == 'video':
     fps = frame_rate(driver)
-    expected, frames = round(fps * seconds(driver)), _whole_frames(driver)
+    expected, frames = round(fps * seconds(driver)), whole_frames(driver)
   else:
     fps, files = _FOLDER_FPS, _pictures(driver)
     expected, frames = len(files), (picture for _, picture in _readable(files))
@@ -172,19 +172,6 @@ def _readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
       yield file, read_photo(str(file))
     except (ValueError, OSError) as error:
       print(f'skipped: {error}')
-
-
-def _whole_frames(driver: Path) -> Iterator[np.ndarray]:
-  """The frames of a video, those before the damage if it is damaged."""
-  count = 0
-  try:
-    for frame in read_video(driver):
-      yield frame
-      count += 1
-  except ValueError as error:
-    if not count:
-      raise
-    print(f'{error}: the frames before are used')
 
 
 def _find_shapes(driver: Path, frames: Iterator[np.ndarray], expected: int) -> np.ndarray:

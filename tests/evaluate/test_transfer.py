@@ -122,13 +122,17 @@ def test_a_folder_drives_a_folder_and_what_is_wrong_is_left_out(run, tmp_path, c
 
 
 @needs_photos
-def test_a_huge_photograph_keeps_its_size_and_a_video_of_it_does_not(run, video, tmp_path, capsys):
+def test_a_huge_photograph_keeps_its_size_and_a_video_of_it_does_not(run, tmp_path, capsys):
   huge = tmp_path / 'huge.jpg'
-  Image.fromarray(photo('002_neutral')).resize((7100, 7100)).save(huge)  # 50 megapixels.
+  canvas = Image.new('RGB', (7100, 7100), 'gray')  # 50 megapixels.
+  canvas.paste(Image.fromarray(photo('002_neutral')).resize((1500, 1500)), (4000, 3000))
+  canvas.save(huge)
   assert transfer.transfer(run, huge, PHOTOS / '003_happy.jpg', tmp_path / 'out.jpg') == 1
-  assert Image.open(tmp_path / 'out.jpg').size == (7100, 7100)
-  transfer.transfer(run, huge, video.with_name('silent.mp4'), tmp_path / 'out.mp4')
-  assert '7100 x 7100 pixels are too many for a video: 1920 x 1920 are made' in capsys.readouterr().out
+  with Image.open(tmp_path / 'out.jpg') as made:
+    assert made.size == (7100, 7100)
+  assert transfer._fit_video(np.zeros([3000, 4000, 3], np.uint8), huge).shape == (1440, 1920, 3)
+  out = capsys.readouterr().out
+  assert f'--source={huge}: 4000 x 3000 pixels are too many for a video: 1920 x 1440 are made' in out
 
 
 @needs_photos
