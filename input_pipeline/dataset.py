@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from input_pipeline import shards
+from models.config import ConfigError
 
 NAME = 'faces'
 # What every face data set has; renders add mask, parameters, driver and driver_landmarks.
@@ -252,6 +253,28 @@ class PreparedDataset:
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image = tf.ensure_shape(image, [self.crop_size, self.crop_size, 3])
     return resize(image, size)
+
+
+def check_crops(config: Any, data: PreparedDataset) -> None:
+  """The settings say how faces are cut out later, for the trained model: they have to be those of its data."""
+  for name in ('alignment', 'template_scale'):
+    made = data.fingerprint.get(name)
+    if made is not None and made != getattr(config, name):
+      raise ConfigError(
+        f'{name}={getattr(config, name)} is not how the faces of {data.path} were cut out: set --{name}={made}, or '
+        f'prepare the data again with --{name}={getattr(config, name)}',
+        (name,),
+      )
+
+
+def check_labels(config: Any, expressions: Sequence[str]) -> None:
+  """A one-hot condition has one place for each expression; a label beyond the last would be no condition at all."""
+  if getattr(config, 'condition', '') == 'onehot' and config.expressions != len(expressions):
+    raise ConfigError(
+      f'expressions={config.expressions} does not fit --dataset={config.dataset}, which has {len(expressions)} '
+      f'({", ".join(expressions)}): with condition=onehot train with --expressions={len(expressions)}',
+      ('expressions',),
+    )
 
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from input_pipeline import alignment, dataset
 from input_pipeline.dataset import PreparedDataset
-from models.config import ConfigError
 
 # The order of the evaluation pairs is the same for every seed of a run, so that runs are compared on the same pairs.
 HELD_OUT_SEED = 0
@@ -50,13 +49,13 @@ class Triplets:
     """
     config = self.config
     path = config.dataset
-    _check_labels(config, self.expressions)
+    dataset.check_labels(config, self.expressions)
     if path == 'synthetic':
       from input_pipeline import synthetic  # the renderer is not needed to read a data set
 
       path = synthetic.synthetic_dataset(config)
     data = dataset.open_dataset(path, config.cache_gb)
-    _check_crops(config, data)
+    dataset.check_crops(config, data)
     if config.image_size > data.crop_size:
       raise ValueError(
         f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): '
@@ -108,7 +107,7 @@ class Triplets:
     if config.dataset == 'synthetic':
       from input_pipeline import synthetic
 
-      _check_labels(config, self.expressions)
+      dataset.check_labels(config, self.expressions)
       lines = synthetic.describe(config)
       if not synthetic.is_rendered(config):
         return lines
@@ -274,28 +273,6 @@ class Triplets:
     rows = self.pairs('test')
     order = spread_order(table['identity'][rows[:, 0]], table['expression'][rows[:, 1]], HELD_OUT_SEED)
     return rows[order[:count]]
-
-
-def _check_crops(config: Any, data: PreparedDataset) -> None:
-  """The settings say how faces are cut out later, for the trained model: they have to be those of its data."""
-  for name in ('alignment', 'template_scale'):
-    made = data.fingerprint.get(name)
-    if made is not None and made != getattr(config, name):
-      raise ConfigError(
-        f'{name}={getattr(config, name)} is not how the faces of {data.path} were cut out: set --{name}={made}, or '
-        f'prepare the data again with --{name}={getattr(config, name)}',
-        (name,),
-      )
-
-
-def _check_labels(config: Any, expressions: Sequence[str]) -> None:
-  """A one-hot condition has one place for each expression; a label beyond the last would be no condition at all."""
-  if getattr(config, 'condition', '') == 'onehot' and config.expressions != len(expressions):
-    raise ConfigError(
-      f'expressions={config.expressions} does not fit --dataset={config.dataset}, which has {len(expressions)} '
-      f'({", ".join(expressions)}): with condition=onehot train with --expressions={len(expressions)}',
-      ('expressions',),
-    )
 
 
 def ordered_pairs(identity: np.ndarray, pose: np.ndarray, light: np.ndarray, expression: np.ndarray) -> np.ndarray:

@@ -301,7 +301,7 @@ def test_a_run_with_a_row_stays(tmp_path):
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeypatch):
-  config = dataclasses.replace(CONFIG, warm_steps=0, train_steps=4)
+  config = dataclasses.replace(CONFIG, warm_steps=4, train_steps=0)
   with monkeypatch.context() as patch:
     patch.setattr(runs, 'save_checkpoint', lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -309,7 +309,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeyp
   assert [r['step'] for r in rows(tmp_path / 'run')] == [2]
   train_and_evaluate(config, tmp_path / 'run')
   assert [r['step'] for r in rows(tmp_path / 'run')] == [2, 4]
-  found = points(tmp_path / 'run', 'train')
+  found = points(tmp_path / 'run', 'warm')
   assert len(found) == len(set(found))  # Nothing is shown twice.
 
 
