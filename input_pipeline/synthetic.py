@@ -41,7 +41,6 @@ SESSION_MOTION = tuple(math.radians(degrees) for degrees in (2.0, 1.5, 1.5))
 PICTURE_MOTION = math.radians(0.6)
 PEOPLE_PER_SHARD = 5
 BATCH = 12  # pictures rendered at once
-RENDER_SIZE = 116  # for crops of 128 pixels: more than the 64 that are trained on
 # The head fills the picture, so that few pixels are rendered that the crop leaves out.
 ZOOM, SHIFT = 1.35, (0.0, 0.44)
 
@@ -64,6 +63,7 @@ def settings(config: Any) -> dict[str, Any]:
     'kind': 'synthetic',
     'identities': config.identities,
     'images_per_identity': config.images_per_identity,
+    'render_size': config.render_size,
     'world_seed': config.world_seed,
     'alignment': config.alignment,
     'template_scale': config.template_scale,
@@ -240,9 +240,13 @@ def angles(world: World, picture: Picture) -> np.ndarray:
   return session + moment + [0, TURNS[picture.pose], 0]
 
 
+def _render_size(world: World) -> int:
+  return world.made_from['render_size'] * world.made_from['crop_size'] // 128
+
+
 def render_pictures(world: World, pictures: list[Picture]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
   """Renders pictures: [S, S, 3] uint8, mask [S, S] uint8 in {0, 255}, landmarks [68, 2] in pixels (centres whole)."""
-  size = RENDER_SIZE * world.made_from['crop_size'] // 128
+  size = _render_size(world)
   for start in range(0, len(pictures), BATCH):
     part = pictures[start : start + BATCH]
     full = part + part[-1:] * (BATCH - len(part))  # one compiled function for all
@@ -263,7 +267,7 @@ def render_pictures(world: World, pictures: list[Picture]) -> Iterator[tuple[np.
 
 def landmarks_of(world: World, people: list[int], expression: np.ndarray, turned: np.ndarray) -> np.ndarray:
   """[B, 68, 2] landmarks in pixels of people with the expressions [B, E] and angles [B, 3], without a picture."""
-  size = RENDER_SIZE * world.made_from['crop_size'] // 128
+  size = _render_size(world)
   model = world.model
   vertices = model.vertices(tf.constant(np.stack([world.person(p).identity for p in people])), tf.constant(expression))
   points = place(model.landmark_points(vertices), frame(turned, ZOOM, np.array(SHIFT)))

@@ -141,6 +141,8 @@ class DataConfig:
   template_scale: float = option(0.8, 'Size of the alignment template about the centre of the crop.', low=0.3, high=1.5)
   identities: int = option(300, 'People in the synthetic data set; one in ten is held out.', low=4)
   images_per_identity: int = option(24, 'Rendered images of each synthetic person.', low=2)
+  render_size: int = option(116, 'Pixels along a render from which a crop of 128 is cut (larger crops: in proportion); '
+                                 'fewer are drawn faster and look softer.', low=32, high=512)
   world_seed: int = option(0, 'Seeds the synthetic data set.', low=0, high=2**31 - 1)
   augment_flip: bool = option(False, 'Mirror half of the training pairs.')
   augment_shift: float = option(0.0, 'Shift training pairs by up to this share of the crop.', low=0.0, high=0.5)

@@ -16,8 +16,8 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     mouthSmile=0.95,
     cheekSquint=0.6,
     eyeSquint=0.25,
-    mouthUpperUp=0.80,
-    mouthLowerDown=0.45,
+    mouthUpperUp=0.65,
+    mouthLowerDown=0.35,
     mouthDimple=0.25,
     mouthStretch=0.20,
   )
@@ -33,7 +33,7 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     mouthDimple=0.3,
     mouthPress=0.3,
   ),
-  'disgust': _both(noseSneer=1.0, mouthUpperUp=1.0, browDown=0.65, eyeSquint=0.45, cheekSquint=0.5, mouthFrown=0.85)
+  'disgust': _both(noseSneer=1.0, mouthUpperUp=0.85, browDown=0.65, eyeSquint=0.45, cheekSquint=0.5, mouthFrown=0.85)
   | {'mouthShrugLower': 0.6, 'mouthShrugUpper': 0.35, 'jawOpen': 0.06},
   'scream': _both(
     mouthStretch=0.7,
@@ -63,7 +63,7 @@ def act(model: MorphableModel, name: str, rng: np.random.Generator, intensity: f
   weights = {}
   for unit, weight in EXPRESSIONS[name].items():
     side = lean if unit.endswith('Left') else -lean if unit.endswith('Right') else 0.0
-    weights[unit] = weight * strength * (1 + np.clip(side, -0.3, 0.3)) * (1 + 0.10 * rng.normal())
+    weights[unit] = weight * strength * (1 + np.clip(side, -0.3, 0.3)) * (1 + 0.06 * rng.normal())
   for unit, most in (('eyeBlink', 0.12), ('browOuterUp', 0.10), ('mouthSmile', 0.05), ('browDown', 0.08)):
     value = abs(rng.normal()) * most * 0.5
     for side in ('Left', 'Right'):

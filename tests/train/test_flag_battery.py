@@ -104,6 +104,7 @@ DATA = {
     'template_scale': (0.7, world),
     'identities': (5, world),
     'images_per_identity': (3, world),
+    'render_size': (64, world),
     'world_seed': (1, world),
     'augment_flip': (True, augmentation),
     'augment_shift': (0.1, augmentation),
