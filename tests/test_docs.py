@@ -1,6 +1,7 @@
 """What README and docs say is so: links lead somewhere, commands exist and take the flags that are shown."""
 
 import importlib
+import json
 import pathlib
 import re
 import shlex
@@ -84,3 +85,9 @@ def test_the_ten_lines_of_python_run(tmp_path, monkeypatch):
   names = {'workdir': str(tmp_path / 'run')}
   exec(source, names)
   assert names['images'].shape == names['faces']['input_image'].shape
+
+
+def test_the_table_of_the_quick_start_is_the_measured_one():
+  from evaluate.results import summary
+  measured = json.loads((ROOT / 'docs/results/gcgan_quickstart.json').read_text())
+  assert summary(measured['results'], 'table1') in (ROOT / 'docs/quickstart.md').read_text()

@@ -13,15 +13,15 @@ def _both(**units: float) -> dict[str, float]:
 EXPRESSIONS: dict[str, dict[str, float]] = {
   'neutral': {},
   'smile': _both(
-    mouthSmile=0.95,
+    mouthSmile=1.0,
     cheekSquint=0.6,
     eyeSquint=0.25,
     mouthUpperUp=0.65,
-    mouthLowerDown=0.35,
+    mouthLowerDown=0.55,
     mouthDimple=0.25,
-    mouthStretch=0.20,
+    mouthStretch=0.30,
   )
-  | {'jawOpen': 0.13},
+  | {'jawOpen': 0.28},
   'surprise': _both(browOuterUp=1.0, eyeWide=1.0) | {'browInnerUp': 1.0, 'jawOpen': 0.55, 'mouthFunnel': 0.35},
   'squint': _both(
     eyeSquint=1.0,
@@ -33,8 +33,16 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     mouthDimple=0.3,
     mouthPress=0.3,
   ),
-  'disgust': _both(noseSneer=1.0, mouthUpperUp=0.85, browDown=0.65, eyeSquint=0.45, cheekSquint=0.5, mouthFrown=0.85)
-  | {'mouthShrugLower': 0.6, 'mouthShrugUpper': 0.35, 'jawOpen': 0.06},
+  'disgust': _both(
+    noseSneer=1.0,
+    mouthUpperUp=1.0,
+    mouthLowerDown=0.3,
+    browDown=0.65,
+    eyeSquint=0.45,
+    cheekSquint=0.5,
+    mouthFrown=0.85,
+  )
+  | {'mouthShrugLower': 0.4, 'mouthShrugUpper': 0.35, 'jawOpen': 0.2},
   'scream': _both(
     mouthStretch=0.7,
     mouthLowerDown=0.7,
