@@ -17,11 +17,11 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     cheekSquint=0.6,
     eyeSquint=0.25,
     mouthUpperUp=0.65,
-    mouthLowerDown=0.55,
+    mouthLowerDown=0.60,
     mouthDimple=0.25,
     mouthStretch=0.30,
   )
-  | {'jawOpen': 0.28},
+  | {'jawOpen': 0.38},
   'surprise': _both(browOuterUp=1.0, eyeWide=1.0) | {'browInnerUp': 1.0, 'jawOpen': 0.55, 'mouthFunnel': 0.35},
   'squint': _both(
     eyeSquint=1.0,
@@ -33,16 +33,8 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     mouthDimple=0.3,
     mouthPress=0.3,
   ),
-  'disgust': _both(
-    noseSneer=1.0,
-    mouthUpperUp=1.0,
-    mouthLowerDown=0.3,
-    browDown=0.65,
-    eyeSquint=0.45,
-    cheekSquint=0.5,
-    mouthFrown=0.85,
-  )
-  | {'mouthShrugLower': 0.4, 'mouthShrugUpper': 0.35, 'jawOpen': 0.2},
+  'disgust': _both(noseSneer=1.0, mouthUpperUp=0.85, browDown=0.65, eyeSquint=0.45, cheekSquint=0.5, mouthFrown=0.85)
+  | {'mouthShrugLower': 0.6, 'mouthShrugUpper': 0.35, 'jawOpen': 0.06},
   'scream': _both(
     mouthStretch=0.7,
     mouthLowerDown=0.7,
@@ -71,7 +63,7 @@ def act(model: MorphableModel, name: str, rng: np.random.Generator, intensity: f
   weights = {}
   for unit, weight in EXPRESSIONS[name].items():
     side = lean if unit.endswith('Left') else -lean if unit.endswith('Right') else 0.0
-    weights[unit] = weight * strength * (1 + np.clip(side, -0.3, 0.3)) * (1 + 0.06 * rng.normal())
+    weights[unit] = weight * strength * (1 + np.clip(side, -0.3, 0.3)) * (1 + 0.04 * rng.normal())
   for unit, most in (('eyeBlink', 0.12), ('browOuterUp', 0.10), ('mouthSmile', 0.05), ('browDown', 0.08)):
     value = abs(rng.normal()) * most * 0.5
     for side in ('Left', 'Right'):
