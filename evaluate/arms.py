@@ -20,8 +20,19 @@ TITLES = {
 _FREE = (
   *('seed', 'condition', 'image_weight', 'landmark_weight', 'contrastive_weight', 'pretrain_steps'),
   *('data_dir', 'cache_gb', 'log_every', 'checkpoint_every', 'sample_every', 'keep_checkpoints', 'evaluate'),
-  *('strategy', 'cpu_devices', 'worker_timeout', 'xla', 'steps_per_execution', 'init_from'),
+  *('strategy', 'cpu_devices', 'worker_timeout', 'xla', 'steps_per_execution'),
 )
+# Of the arm without image loss, which has no warm steps and needs its rate for longer.
+_OF_RATE = ('warm_learning_rate', 'learning_rate_decay', 'learning_rate_decay_every')
+
+
+def _settings(config: Any) -> dict[str, Any]:
+  """What has to be equal in a fair comparison: each setting that is not free, and the number of generator updates."""
+  values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _FREE}
+  values['warm_steps + train_steps'] = values.pop('warm_steps') + values.pop('train_steps')
+  if config.image_weight == 0:
+    values = {name: value for name, value in values.items() if name not in _OF_RATE}
+  return values
 
 
 def arm_of(config: Any) -> str:
@@ -71,10 +82,9 @@ def read_arms(workdirs: Sequence[str | Path]) -> dict[str, dict[int, Path]]:
         f'{path} makes pictures of {config.image_size} pixels, {first} of {configs[first].image_size}: they cannot be '
         'compared'
       )
+    wanted = _settings(configs[first])
     differing = [
-      f'{f.name}={getattr(config, f.name)} (not {getattr(configs[first], f.name)})'
-      for f in dataclasses.fields(config)
-      if f.name not in _FREE and getattr(config, f.name) != getattr(configs[first], f.name)
+      f'{name}={value} (not {wanted[name]})' for name, value in _settings(config).items() if value != wanted[name]
     ]
     if differing:
       print(f'no fair comparison: {path} was trained with {", ".join(differing)}')

@@ -30,7 +30,9 @@ def model_card(workdir: str | Path, config: Any, step: int, signatures: Sequence
   rendered = config.dataset == 'synthetic'
   data = (
     f"Rendered faces only: {config.identities} people of the project's own face world "
-    f'(world seed {config.world_seed}), built from CC0 data (MakeHuman).'
+    f'(world seed {config.world_seed}), one in ten of them held out, '
+    + (f'with the face model `{Path(config.face_model).name}`, whose licence binds this model too.' if config.face_model
+       else 'built from CC0 data (MakeHuman).')
     if rendered
     else f'The data set `{Path(config.dataset).name}`, prepared by whoever trained this model. Its licence, and the '
     'consent of the people in it, bind this model too; the project cannot know them: **write them here before sharing '

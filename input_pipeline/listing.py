@@ -77,7 +77,7 @@ def _from_tree(folder: str) -> tuple[list[Photo], Skipped]:
       elif not letters:
         skipped[file] = 'the name does not begin with the expression'
       else:
-        found.append(Photo(file, os.path.relpath(root, folder), letters[0].lower()))
+        found.append(Photo(file, file.split(os.sep)[0], letters[0].lower()))  # Folders in a person's are hers.
   return found, skipped
 
 

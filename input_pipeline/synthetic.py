@@ -170,7 +170,7 @@ def synthetic_dataset(config: Any, processes: int = 0, runner: str = '') -> str:
     label='rendering',
     description='Rendered people with exact labels, landmarks, masks and parameters. The parameters '
     f'of a picture are, in order: {parameter_layout(model)}.',
-    license='CC0-1.0',
+    license=f'that of {os.path.basename(config.face_model)}' if config.face_model else 'CC0-1.0',
   )
   return path
 

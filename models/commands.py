@@ -31,6 +31,9 @@ def parse(values: flags.FlagValues, argv: Sequence[str], usage: str | None, word
     rest = values(list(argv))[1:]
   except flags.Error as error:
     raise ValueError(str(error)) from None
+  for name in values:
+    if isinstance(values[name].value, str):
+      values[name].value = os.path.expanduser(values[name].value)  # A shell leaves the ~ of --output=~/DATA as it is.
   if rest and not words:
     raise ValueError(f'{rest[0]!r} is not a flag; write --name=value (--help lists the flags)')
   if words and not rest:

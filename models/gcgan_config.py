@@ -12,6 +12,7 @@ class GCGANConfig(DataConfig, RunConfig):
 
   system: ClassVar[str] = 'gcgan'
 
+  batch_size: int = option(64, 'Images per step, over all replicas.', low=1)
   image_size: int = option(64, 'Height and width of the pictures; a power of two, as the networks halve and double it.',
                            low=32, high=256)
   width: float = option(1.0, 'Multiplies the channels of generator and critic; codes, RGB and the embedding stay.',

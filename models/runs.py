@@ -69,7 +69,7 @@ def load_config(workdir: str | os.PathLike) -> Any:
     FileNotFoundError: if there is no run.
     ConfigError: if its flags.cfg was damaged, or written for settings that no longer exist.
   """
-  path = pathlib.Path(workdir) / 'flags.cfg'
+  path = pathlib.Path(workdir).expanduser() / 'flags.cfg'
   if not path.is_file():
     raise FileNotFoundError(f'{workdir} holds no run (no flags.cfg): give the --workdir of a run of train.main')
   values = {}
@@ -262,6 +262,8 @@ def restore(workdir: str | os.PathLike, phase: str | None = None) -> System:
     raise FileNotFoundError(f'{workdir} has no checkpoint to load: train it first')
   system = build(config)
   system.phase = found[0]
+  if phase is None and found[0] != phases[-1]:
+    print(f'{workdir} was stopped in its phase {found[0]!r}, step {found[1]:,}: it is not trained yet')
   read_checkpoint(tf.train.Checkpoint(system=system), checkpoint_path(workdir, *found))
   system.use_averages()
   return system

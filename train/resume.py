@@ -17,8 +17,11 @@ def check_settings(workdir: pathlib.Path, config: Any, phases: Sequence[str]) ->
   """Whether the directory holds this run already. It may have become longer, in its last begun phase or those after it.
 
   Raises:
-    ConfigError: if it holds another run; names every setting that differs.
+    ConfigError: if it holds another run; names every setting that differs; or if there is no run to start from.
   """
+  if config.init_from and not (pathlib.Path(config.init_from).expanduser() / 'flags.cfg').is_file():
+    raise ConfigError(f'init_from={config.init_from} holds no run: train that first, or name another with '
+                      '--init_from=RUN', ('init_from',))
   if not (workdir / 'flags.cfg').is_file():
     return False
   old = runs.load_config(workdir)

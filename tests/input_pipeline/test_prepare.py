@@ -247,3 +247,12 @@ def test_the_command_runs_in_worker_processes(tree, tmp_path):
   )
   assert done.returncode == 0, done.stderr
   assert '10 pictures kept, 0 skipped' in done.stdout and 'finding faces: 10 pictures' in done.stderr
+
+
+def test_folders_within_a_persons_folder_are_the_same_persons(tmp_path):
+  for file in ('anna/day1/smile.jpg', 'anna/day2/neutral.jpg', 'ben/smile.jpg'):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+  found, _ = listing.list_photos(str(tmp_path))
+  assert [(photo.identity, photo.expression) for photo in found] == [
+    ('anna', 'smile'), ('anna', 'neutral'), ('ben', 'smile')]

@@ -170,7 +170,7 @@ def test_init_from_takes_weights_and_nothing_else(undisturbed, tmp_path):
   runs.remove_checkpoint(tmp_path / 'new', 'train', 0)  # Killed before its first checkpoint: it takes them again.
   system = train_and_evaluate(config, tmp_path / 'new')
   np.testing.assert_array_equal(system.generator.get_weights()[0], runs.restore(undisturbed).generator.get_weights()[0])
-  with pytest.raises(FileNotFoundError, match='holds no run'):
+  with pytest.raises(ConfigError, match='no holds no run: train that first'):
     train_and_evaluate(dataclasses.replace(config, init_from=str(tmp_path / 'no')), tmp_path / 'other')
   assert not (tmp_path / 'other').exists()
 
