@@ -9,6 +9,7 @@ IPTC's Photo Metadata Standard 2025.1 gives to the model and its version, `Iptc4
 import os
 import re
 import struct
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,6 @@ def save_video(
     raise ValueError(f'{path}: videos are written as .mp4')
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary, writer, count = path.with_name(f'.{path.stem}.part.mp4'), None, 0
-  options: dict[str, Any] = {}
-  if sound is not None:  # Silence follows a sound that is too short, and then the shortest are the frames.
-    options = {'audio_path': str(sound), 'audio_codec': 'aac', 'output_params': ['-af', 'apad', '-shortest']}
   try:
     for frame in frames:
       frame = to_uint8(frame)
@@ -124,7 +122,6 @@ def save_video(
           fps=fps,  # pyright: ignore[reportArgumentType]
           quality=8,
           macro_block_size=2,
-          **options,
         )
         writer.send(None)
       writer.send(frame)
@@ -134,9 +131,26 @@ def save_video(
       writer.close()
   if not count:
     raise ValueError(f'{path}: there is no frame to write')
+  if sound is not None:
+    _add_sound(temporary, sound, count / fps)
   add_provenance(temporary, model, version)
   os.replace(temporary, path)
   return count
+
+
+def _add_sound(path: Path, sound: str | os.PathLike, seconds: float) -> None:
+  """Gives a video the sound of another for as long as its frames last; silence follows a sound that is too short."""
+  silent = path.with_suffix('.silent.mp4')
+  os.replace(path, silent)
+  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-y', '-i', str(silent), '-i', str(sound)]
+  command += ['-map', '0:v', '-map', '1:a:0', '-c:v', 'copy', '-c:a', 'aac', '-af', 'apad', '-t', f'{seconds:.6f}']
+  try:
+    subprocess.run([*command, str(path)], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+  except subprocess.CalledProcessError as error:
+    reason = error.stderr.decode(errors='replace').strip().splitlines()[-1:]
+    raise ValueError(f'{sound}: its sound cannot be read {reason}') from None
+  finally:
+    silent.unlink(missing_ok=True)
 
 
 def add_provenance(path: str | os.PathLike, model: str, version: str = '') -> None:
