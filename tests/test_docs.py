@@ -90,4 +90,5 @@ def test_the_ten_lines_of_python_run(tmp_path, monkeypatch):
 def test_the_table_of_the_quick_start_is_the_measured_one():
   from evaluate.results import summary
   measured = json.loads((ROOT / 'docs/results/gcgan_quickstart.json').read_text())
+  assert f'--train_steps={measured["step"]}\n' in (ROOT / 'gcgan.cfg').read_text()  # Of the flagfile as it is.
   assert summary(measured['results'], 'table1') in (ROOT / 'docs/quickstart.md').read_text()
