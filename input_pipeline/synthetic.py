@@ -43,6 +43,8 @@ PEOPLE_PER_SHARD = 5
 BATCH = 12  # pictures rendered at once
 # The head fills the picture, so that few pixels are rendered that the crop leaves out.
 ZOOM, SHIFT = 1.35, (0.0, 0.44)
+# The modules of the face model on which the pictures depend.
+_DRAW = ('expressions', 'hair', 'morphable', 'people', 'portrait', 'rasterize', 'render', 'shading')
 
 
 def settings(config: Any) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def settings(config: Any) -> dict[str, Any]:
   Raises:
     FileNotFoundError: if the face model is missing.
   """
-  sources = sorted(pathlib.Path(face3d.__file__).parent.glob('*.py'))
+  sources = [pathlib.Path(face3d.__file__).with_name(f'{name}.py') for name in _DRAW]
   sources += [pathlib.Path(__file__), pathlib.Path(alignment.__file__)]
   model = (
     pathlib.Path(config.face_model) if config.face_model else pathlib.Path(face3d.__file__).parent / 'face_model.npz'
