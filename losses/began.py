@@ -1,7 +1,7 @@
 """BEGAN's game: a discriminator that is an autoencoder, and the balance k_t of its two errors.
 
-Berthelot et al., BEGAN: Boundary Equilibrium Generative Adversarial Networks (https://arxiv.org/abs/1703.10717); GANFaces
-plays it three times, the third time with the inverse generator as the discriminator of pairs.
+Berthelot et al., BEGAN: Boundary Equilibrium Generative Adversarial Networks (https://arxiv.org/abs/1703.10717).
+GANFaces plays it three times, the third time with the inverse generator as the discriminator of pairs.
 """
 
 import tensorflow as tf

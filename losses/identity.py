@@ -33,8 +33,8 @@ def move_centroids(centroids: tf.Tensor, embeddings: tf.Tensor, labels: tf.Tenso
 def set_spread(own_distances: tf.Tensor, count: int) -> tf.Tensor:
   """This replica's part of sigma = sum ||e - c_own||^2 / (M - 1), M the size of the global batch; sum over replicas.
 
-  It is a mean of squared distances and is squared again in Eq. 7: the paper and its released code agree on that, although
-  the Magnet loss, which they follow, has sigma^2 in its place.
+  It is a mean of squared distances and is squared again in Eq. 7: the paper and its released code agree on that,
+  although the Magnet loss, which they follow, has sigma^2 in its place.
 
   Args:
     own_distances: [B] squared distances to the own centroids.

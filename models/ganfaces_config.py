@@ -13,8 +13,8 @@ class GANFacesConfig(DataConfig, RunConfig):
   system: ClassVar[str] = 'ganfaces'
 
   # Data.
-  dataset: str = option('synthetic', 'The real domain: synthetic (rendered stand-ins with hair, skin, backgrounds and a '
-                        "camera's noise), or the path of a prepared set of photographs; labels are not used.")
+  dataset: str = option('synthetic', 'The real domain: synthetic (rendered stand-ins with hair, skin, backgrounds and '
+                        "a camera's noise), or the path of a prepared set of photographs; labels are not used.")
   pairs: str = option('', 'Pairs of photograph and render of its fit, as input_pipeline.fit makes them; empty is those '
                       'of the real domain.')
   identities: int = option(10_000, 'People who are rendered, each with a centroid in the identity loss.', low=4)
@@ -71,10 +71,11 @@ class GANFacesConfig(DataConfig, RunConfig):
 
   # Schedule.
   train_steps: int = option(248_000, 'Steps of the game.', low=0)
-  warm_steps: int = option(0, 'Steps that train the autoencoders D_R and D_S alone on real pictures, before the game; 0 '
-                           'is none [paper].', low=0)
+  warm_steps: int = option(0, 'Steps that train the autoencoders D_R and D_S alone on real pictures, before the game; '
+                           '0 is none [paper].', low=0)
   warm_learning_rate: float = option(1e-3, 'Rate of these steps; it falls to its tenth on a cosine.', low=0.0)
-  warm_generators: bool = option(False, "In these steps G and G' learn too, by their image losses: cycle, pixels, pairs.")
+  warm_generators: bool = option(False, "In these steps G and G' learn too, by their image losses: cycle, pixels, "
+                               'pairs.')
   learning_rate: float = option(8e-5, 'Initial rate of every Adam.', low=0.0)
   learning_rate_steps: int = option(248_000, 'Steps of the schedule: the rate is halved after 128, 192, 224, 240, 244, '
                                     '246 and 247 of 248 parts.', low=1)
@@ -126,7 +127,7 @@ class GANFacesConfig(DataConfig, RunConfig):
 
   @classmethod
   def tiny(cls, **changes) -> 'GANFacesConfig':
-    """The smallest real GANFaces, for tests; its rate is low, as Adam amplifies rounding where batches are this small."""
+    """The smallest real GANFaces, for tests; its rate is low, as Adam amplifies rounding in so small batches."""
     return cls(**{'image_size': 16, 'width': 1 / 8, 'discriminator_code': 8, 'batch_size': 4, 'identities': 6,
                   'renders_per_identity': 2, 'train_steps': 2, 'warm_steps': 2, 'learning_rate': 2e-5,
                   'warm_learning_rate': 1e-4, 'balance_start': 0.1, 'embedding': 'untrained', **changes})

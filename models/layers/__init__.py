@@ -1,6 +1,6 @@
 """Blocks that more than one system uses."""
 
-from models.layers.normalization import ChannelLayerNorm
-from models.layers.optimizers import Adam, StepDecay
+from models.layers.normalization import ChannelLayerNorm, InstanceNorm
+from models.layers.optimizers import Adam, Halvings, StepDecay
 
-__all__ = ['Adam', 'ChannelLayerNorm', 'StepDecay']
+__all__ = ['Adam', 'ChannelLayerNorm', 'Halvings', 'InstanceNorm', 'StepDecay']

@@ -1,5 +1,7 @@
 """Optimizers that follow a system's own step."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
@@ -47,3 +49,25 @@ class StepDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
 
   def get_config(self) -> dict:
     return {'start': self.start, 'factor': self.factor, 'every': self.every, 'floor': self.floor}
+
+
+class Halvings(tf.keras.optimizers.schedules.LearningRateSchedule):
+  """The rate start / 2^n, n the number of the given steps that are finished, but never below floor.
+
+  Args:
+    step: the system's step variable.
+    start: rate at step 0.
+    steps: after how many steps the rate is halved, each time.
+    floor: the lowest rate.
+  """
+
+  def __init__(self, step: tf.Variable, start: float, steps: Sequence[int], floor: float = 0.0):
+    self.step, self.start, self.steps, self.floor = step, start, list(steps), floor
+
+  def __call__(self, iterations: tf.Tensor) -> tf.Tensor:
+    del iterations
+    halvings = tf.reduce_sum(tf.cast(self.step >= tf.constant(self.steps, tf.int64), tf.float32))
+    return tf.maximum(self.start * tf.pow(0.5, halvings), self.floor)
+
+  def get_config(self) -> dict:
+    return {'start': self.start, 'steps': self.steps, 'floor': self.floor}
