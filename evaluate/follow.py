@@ -6,9 +6,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from skimage.draw import polygon2mask
 
-from evaluate.video import whole_frames
 from input_pipeline import alignment
 from input_pipeline.landmarks import find_landmarks
+from input_pipeline.video import whole_frames
 
 _SIZE = 96
 _SMOOTHING = 1.5  # frames

@@ -16,6 +16,7 @@ import numpy as np
 
 from evaluate import intervals
 from evaluate.intervals import Estimate
+from models import runs
 
 Row = dict[str, Any]
 _SHORT = {
@@ -125,9 +126,7 @@ def write_results(path: str | os.PathLike, system: str, step: int, data: str, ro
   results = {'system': system, 'step': int(step), 'data': data, 'results': list(rows)}
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.part')
-  temporary.write_text(json.dumps(results, indent=1, allow_nan=False) + '\n')
-  os.replace(temporary, path)
+  runs.write_file(path, json.dumps(results, indent=1, allow_nan=False) + '\n')
   return results
 
 

@@ -21,9 +21,9 @@ from PIL import Image
 from evaluate import export, follow, motion
 from evaluate.paste import Face, Show
 from evaluate.provenance import model_version, save_image, save_video
-from evaluate.video import frame_rate, has_sound, is_video, seconds, whole_frames
 from input_pipeline.landmarks import find_landmarks
 from input_pipeline.photos import is_picture, read_photo
+from input_pipeline.video import frame_rate, has_sound, is_video, seconds, whole_frames
 from models import commands, runs
 
 FLAGS = flags.FlagValues()

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import imageio_ffmpeg
 import numpy as np
@@ -23,6 +23,12 @@ def _reason(text: str) -> str:
   return next((line for line in lines if line), 'ffmpeg says nothing')
 
 
+def _describe(path: str | os.PathLike) -> str:
+  """What ffmpeg says about a file."""
+  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-hide_banner', '-i', str(path)]
+  return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors='replace')
+
+
 def frame_rate(path: str | os.PathLike) -> float:
   """Frames per second, on average where they come irregularly.
 
@@ -32,13 +38,23 @@ def frame_rate(path: str | os.PathLike) -> float:
   """
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: there is no such file')
-  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-hide_banner', '-i', str(path)]
-  text = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors='replace')
+  text = _describe(path)
   found = re.search(r'Stream.*Video:.*?([\d.]+)(k?) (?:fps|tbr)', text)
   if not found or not float(found[1]):
     errors = '\n'.join(line for line in text.splitlines() if re.search('error|invalid|not found', line, re.I))
     raise ValueError(f'{path}: not a video, or a damaged one ({_reason(errors)})')
   return float(found[1]) * (1000 if found[2] else 1)
+
+
+def has_sound(path: str | os.PathLike) -> bool:
+  """Whether a video has an audio track."""
+  return bool(re.search(r'Stream.*Audio:', _describe(path)))
+
+
+def seconds(path: str | os.PathLike) -> float:
+  """How long a video says it is; 0 where it does not say."""
+  found = re.search(r'Duration: (\d+):(\d+):([\d.]+)', _describe(path))
+  return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else 0.0
 
 
 def read_rate(path: str | os.PathLike, rate: float = 0) -> float:
@@ -91,3 +107,20 @@ def read_video(path: str | os.PathLike, rate: float = 0) -> Iterator[np.ndarray]
   # A file that is cut off may end without an exit code.
   if code or text or not count:
     raise ValueError(f'{path}: the video is damaged or cut off after {count} frames ({_reason(text)})')
+
+
+def whole_frames(path: str | os.PathLike, say: Callable[[str], None] = print) -> Iterator[np.ndarray]:
+  """The frames of a video [H, W, 3] uint8; of a damaged one those before the damage, and one line about it.
+
+  Raises:
+    ValueError: if there is no whole frame.
+  """
+  count = 0
+  try:
+    for frame in read_video(path):
+      yield frame
+      count += 1
+  except ValueError as error:
+    if not count:
+      raise
+    say(f'{error}: the frames before are used')

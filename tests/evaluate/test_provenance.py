@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluate import charts, provenance, sheets, video
+from evaluate import charts, provenance, sheets
 from evaluate.intervals import Estimate
+from input_pipeline import video
 
 SAYS = {
   'digital_source_type': 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia',

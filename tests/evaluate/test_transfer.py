@@ -9,7 +9,7 @@ from PIL import Image
 
 from evaluate import export, transfer
 from evaluate.provenance import read_provenance, save_video
-from evaluate.video import has_sound, read_video, seconds
+from input_pipeline.video import has_sound, read_video, seconds
 from models import commands, runs
 from models.gcgan import GCGANConfig
 
