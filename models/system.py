@@ -53,6 +53,12 @@ class System(tf.keras.Model):
     """Names of the training phases and their numbers of steps (`config.<phase>_steps`), in order."""
     return {'train': config.train_steps}
 
+  @classmethod
+  def notes(cls, config: Any) -> list[str]:
+    """What a person should know before a run with these settings begins."""
+    del config
+    return []
+
   @tf.__internal__.tracking.no_automatic_dependency_tracking
   def compile(self, steps_per_execution: int = 1, jit_compile: bool = False) -> None:
     """Prepares `fit`. Keras wants one optimizer here; the systems bring theirs, so it is neither used nor saved."""
@@ -125,6 +131,11 @@ class System(tf.keras.Model):
   def sample(self, batch: Batch) -> dict[str, tf.Tensor]:
     """Columns of the sample sheet for a batch: name -> images [B, H, W, 3] in [-1, 1]."""
     raise NotImplementedError(f'{type(self).__name__} shows no samples')
+
+  def inspect(self, batch: Batch) -> tuple[dict[str, float], list[str]]:
+    """Figures of a fixed held-out batch, logged at every sample sheet, and warnings about them."""
+    del batch
+    return {}, []
 
   def transfer(self, source: tf.Tensor, driver: tf.Tensor) -> tf.Tensor:
     """Shows the source as the driver moves; what the two are is said by each system.

@@ -101,12 +101,14 @@ class Recorder(tf.keras.callbacks.Callback):
       self._clock.lap(training=False)
       self._row_step = step
       self._say(f'{self._phase}: first step done, {duration(self._clock.other.numpy())} of preparation so far')
+    sampled = step % config.sample_every == 0 or last
+    figures = self._inspect() if sampled else {}
     if step % config.log_every == 0:
-      self._row()
+      self._row(figures)
     stop = self._wants_stop(step)
     if step % config.checkpoint_every == 0 or last or stop:
       self._save()
-    if step % config.sample_every == 0 or last:
+    if sampled:
       self._sample()
     if stop:
       self.stopped = self.model.stop_training = True
@@ -120,7 +122,26 @@ class Recorder(tf.keras.callbacks.Callback):
     if self._chief:
       print(line, flush=True)
 
-  def _row(self) -> None:
+  def _inspect(self) -> dict[str, float]:
+    """The system's figures of the held-out samples; says its warnings."""
+    if self._samples is None:
+      return {}
+    self._clock.lap(training=True)
+    with self._system.averaged_weights():
+      figures, warnings = self._system.inspect(self._sample_batch())
+    for warning in warnings:
+      self._say(f'warning: {self._phase} {self._step}: {warning}')
+    with self._board.as_default(step=self._step):
+      for name, value in figures.items():
+        tf.summary.scalar(f'samples/{name}', value)
+    self._clock.lap(training=False)
+    return {f'samples/{name}': value for name, value in figures.items()}
+
+  def _sample_batch(self) -> dict[str, tf.Tensor]:
+    assert self._samples is not None
+    return {k: tf.constant(v) for k, v in self._samples.items() if v.dtype.kind in 'biuf'}
+
+  def _row(self, figures: dict[str, float]) -> None:
     losses = self._check()
     self._clock.lap(training=True)
     training, other = float(self._clock.training.numpy()), float(self._clock.other.numpy())
@@ -132,7 +153,7 @@ class Recorder(tf.keras.callbacks.Callback):
                'perf/seconds_per_kimg': 1000 * self._clock.row / images,
                'perf/milliseconds_per_step': 1000 * self._clock.row / steps}
     self._row_step, self._clock.row = self._step, 0.0
-    self._stats.write(json.dumps({'phase': self._phase, 'step': self._step, **losses, **perf}) + '\n')
+    self._stats.write(json.dumps({'phase': self._phase, 'step': self._step, **losses, **figures, **perf}) + '\n')
     self._stats.flush()
     with self._board.as_default(step=self._step):
       for name, value in (losses | perf).items():
@@ -191,7 +212,7 @@ class Recorder(tf.keras.callbacks.Callback):
       return
     self._clock.lap(training=True)
     with self._system.averaged_weights():
-      columns = self._system.sample({k: tf.constant(v) for k, v in self._samples.items() if v.dtype.kind in 'biuf'})
+      columns = self._system.sample(self._sample_batch())
     columns = {name: to_uint8(images) for name, images in columns.items()}
     save_sheet(self._workdir / 'samples' / f'{self._phase}-{self._step:07d}.png', columns, model=self._system.name,
                version=model_version(self._step))

@@ -33,6 +33,8 @@ def dry_run(config: Any, workdir: str | os.PathLike) -> None:
   print(f'\nworkdir   {workdir}: {"continues the run in it" if begun else "a new run"}')
   print('data      ' + '\n          '.join(PIPELINES[config.system](config).describe()))
   print('devices   ' + '\n          '.join(compute_lines(config, plan)))
+  for note in SYSTEMS[config.system].notes(config):
+    print(f'note      {note}')
   total, rehearsal = 0.0, None
   for phase, steps in phases.items():
     if steps == 0:

@@ -47,7 +47,7 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike) -> System:
   plan = prepare_devices(config)
   say = print if plan.chief else _quiet
   with plan.watched():
-    pipeline, samples = _open_data(config, plan, say)
+    pipeline, samples = _open_data(config, plan, workdir, say)
     with contextlib.ExitStack() as stack:
       if plan.chief:
         stack.enter_context(runs.lock(workdir))
@@ -76,15 +76,18 @@ def _quiet(line: str) -> None:
   del line
 
 
-def _open_data(config: Any, plan: Plan, say: Callable[[str], None]) -> tuple[Any, dict[str, np.ndarray]]:
+def _open_data(config: Any, plan: Plan, workdir: pathlib.Path,
+               say: Callable[[str], None]) -> tuple[Any, dict[str, np.ndarray]]:
   """The pipeline and its first held-out samples. The chief goes first: opening may render the data set."""
   if not plan.chief:
     plan.any_worker(False)
   pipeline = PIPELINES[config.system](config)
+  for run in filter(None, (workdir, config.init_from)):
+    runs.check_labels(getattr(pipeline, 'labels', []), run, config.dataset)
   samples = pipeline.held_out(_SAMPLES)
   if plan.chief:
     plan.any_worker(False)
-  for line in [*pipeline.describe(), *compute_lines(config, plan)]:
+  for line in [*pipeline.describe(), *compute_lines(config, plan), *SYSTEMS[config.system].notes(config)]:
     say(line)
   return pipeline, samples
 
@@ -135,6 +138,7 @@ class Run:
     phase, start = resume.resume(system, checkpoint, self.workdir, self.phases, self.plan.chief, self.say)
     if self.plan.chief:
       runs.save_flags(config, self.workdir)
+      runs.save_labels(getattr(self.pipeline, 'labels', []), self.workdir)
       environment.write(self.workdir, self.say)
     with Signals() as signals:
       for name in names[names.index(phase):]:

@@ -1,6 +1,6 @@
 """Trains many flagfiles with many seeds, one after another; the same command continues a sweep that was stopped.
 
-    python -m train.sweep gcgan.cfg configs/ablations/*.cfg --seeds=3 --workdir=runs/ablations
+    python -m train.sweep gcgan.cfg configs/ablations/gcgan_*.cfg --seeds=3 --workdir=runs/ablations
     python -m train.sweep gcgan.cfg --seeds=3 --workdir=runs/short --train_steps=100     # further flags go to every run
 
 Each run is a process of its own in WORKDIR/FLAGFILE/seed-N; `evaluate.compare` makes tables of them.

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import losses
 from models import ganfaces_identity
 from models.config import ConfigError
 from models.ganfaces import GANFaces, GANFacesConfig, mean_distance
 from models.ganfaces_identity import View, cut_square, turn_points
-from models.ganfaces_networks import autoencoder_network, generator_network, keep_shape
+from models.ganfaces_networks import autoencoder_network, generator_network
 from models.layers import Halvings, InstanceNorm
 
 
@@ -163,3 +162,212 @@ def test_the_fast_step_is_the_plain_one(balance):
       np.testing.assert_allclose(received[key], value, rtol=2e-5, atol=1e-6, err_msg=f'{key} at step {t}')
   for ours, theirs in zip(fast.weights, plain.weights, strict=True):
     np.testing.assert_allclose(ours, theirs, atol=2e-6, err_msg=ours.name)
+
+
+NETWORKS = ('generator', 'inverse', 'photo_discriminator', 'render_discriminator')
+SIMGAN = {'inverse': False, 'cycle_weight': 0.0, 'pair_weight': 0.0, 'identity_loss': 'none', 'pixel_mask': False}
+CYCLEGAN = {'pair_weight': 0.0, 'identity_loss': 'none', 'backward_cycle_weight': 0.5, 'photo_renders': True}
+
+
+def first_step(phase='train', **changes):
+  """(logs of a first step, networks that it moved)."""
+  system = make_system(phase, **changes)
+  networks = {name: getattr(system, name) for name in NETWORKS if getattr(system, name) is not None}
+  before = {name: [w.numpy() for w in network.trainable_weights] for name, network in networks.items()}
+  logs = numbers(system.train_step(make_batch(system.config)))
+  return logs, {name for name, network in networks.items()
+                if any((w.numpy() != b).any() for w, b in zip(network.trainable_weights, before[name], strict=True))}
+
+
+GAME = ('real_error', 'fake_error', 'balance', 'convergence')
+
+
+@pytest.mark.parametrize(['changes', 'games', 'terms'], [
+    ({}, ('photo', 'render', 'pair'), {'cycle_loss', 'pixel_loss', 'identity_loss'}),
+    (SIMGAN, ('photo',), {'pixel_loss'}),
+    (CYCLEGAN, ('photo', 'render'), {'cycle_loss', 'backward_cycle_loss', 'pixel_loss'}),
+    ({'pair_weight': 0.0}, ('photo', 'render'), {'cycle_loss', 'pixel_loss', 'identity_loss'}),
+    ({'cycle_weight': 0.0}, ('photo', 'render'), {'pair_real_error', 'pixel_loss', 'identity_loss'}),
+    ({'reconstruction_weight': 0.5}, ('photo', 'render', 'pair'),
+     {'cycle_loss', 'pixel_loss', 'identity_loss', 'reconstruction_loss'})], ids=str)
+def test_arms_play_their_games(changes, games, terms):
+  logs, moved = first_step(**changes)
+  assert moved == set(NETWORKS if changes.get('inverse', True) else NETWORKS[::2])
+  expected = {f'{game}_{part}' for game in games for part in GAME} | terms | {'generator_loss'}
+  expected |= {'inverse_loss'} if 'render' in games else set()
+  assert set(logs) - {'centroid_norm', 'centroids_visited'} == expected
+  weights = {'cycle_loss': 0.5, 'pixel_loss': 0.1, 'identity_loss': 1e-3, 'reconstruction_loss': 0.5,
+             'backward_cycle_loss': 0.5}
+  total = logs['photo_fake_error'] + sum(weights[t] * logs[t] for t in terms if t in weights)
+  np.testing.assert_allclose(logs['generator_loss'], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize('changes', [CYCLEGAN, {'reconstruction_weight': 0.5, 'photo_renders': True}], ids=str)
+def test_gradients_of_the_arms_are_those_of_their_formulas(changes):
+  system = make_system(balance_start=0.2, dropout=0.0, identity_loss='none', **{
+      k: v for k, v in changes.items() if k != 'identity_loss'})
+  config, batch, ones = system.config, make_batch(system.config), tf.ones([1, 3, 1, 1, 1])
+  x, y, r, s = (batch[name] for name in ('render', 'photo', 'pair_photo', 'pair_render'))
+  generate, inverse = lambda images: system.generator([images, ones]), system.inverse  # noqa: E731
+  d_r, d_s = system.photo_discriminator, system.render_discriminator
+  l1 = lambda a, b: tf.reduce_mean(tf.abs(a - b))  # noqa: E731
+  with tf.GradientTape(persistent=True) as tape:
+    fake, back = generate(x), inverse(y)
+    closed = inverse(fake)
+    judged = (l1(closed, d_s(closed)) + l1(back, d_s(back))) / 2
+    cycle, backward = l1(x, closed), config.backward_cycle_weight * l1(y, generate(back))
+    pair = config.pair_weight * (l1(s, inverse(r)) - 0.2 * cycle)
+    total_g = l1(fake, d_r(fake)) + 0.5 * cycle + backward + 0.1 * tf.reduce_mean(
+        batch['render_mask'] * abs(x - fake)) + config.reconstruction_weight * l1(r, generate(s))
+    total_i, total_d = judged + 0.5 * cycle + backward + pair, l1(x, d_s(x)) - 0.2 * judged
+  balances = {name: tf.constant(0.2) for name in system.balances}
+  slope, gradients, *_ = system.game.play(batch, fake, balances, [ones] * 3, tf.constant(0.1))
+  own = tape.gradient(fake, system.generator.trainable_variables, output_gradients=slope)
+  received = {'generator': [tf.add_n(parts) for parts in zip(own, *gradients['generator'], strict=True)],
+              'inverse': gradients['inverse'],
+              'discriminators': gradients['discriminators'][len(d_r.trainable_variables):]}
+  for name, total, network in (('generator', total_g, system.generator), ('inverse', total_i, inverse),
+                               ('discriminators', total_d, d_s)):
+    for a, b in zip(received[name], tape.gradient(total, network.trainable_variables), strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-6, err_msg=name)
+
+
+def test_warm_steps_train_what_they_say():
+  logs, moved = first_step('warm')
+  assert moved == {'photo_discriminator', 'render_discriminator'}
+  assert set(logs) == {'photo_real_error', 'render_real_error'}
+  logs, moved = first_step('warm', warm_generators=True)
+  assert moved == set(NETWORKS)
+  assert set(logs) == {'photo_real_error', 'render_real_error', 'pixel_loss', 'cycle_loss', 'pair_real_error'}
+
+
+def test_pixel_weight_falls_to_the_papers():
+  system = make_system(pixel_weight_start=1.1, pixel_fall_steps=10)
+  for step, weight in ((0, 1.1), (5, 0.6), (10, 0.1), (99, 0.1)):
+    system.step.assign(step)
+    np.testing.assert_allclose(system._pixel_weight(), weight, rtol=1e-5)
+
+
+def test_pixel_loss_looks_at_the_face_only_unless_told():
+  batch = {'render': tf.fill([4, 16, 16, 3], 0.5), 'render_mask': tf.zeros([4, 16, 16, 1])}
+  fake = tf.zeros([4, 16, 16, 3])
+  assert float(make_system().game._pixel_loss(batch, fake)) == 0
+  assert float(make_system(pixel_mask=False).game._pixel_loss(batch, fake)) == 0.5
+
+
+@pytest.mark.parametrize('kind', ['softmax', 'center'])
+def test_other_identity_losses(kind):
+  system = make_system(identity_loss=kind)
+  batch = make_batch(system.config)
+  before = system.classifier.kernel.numpy() if kind == 'softmax' else None
+  codes = tf.math.l2_normalize(tf.random.stateless_normal([4, 128], [0, 0]), axis=1)
+  received = system._identity_losses(codes, tf.constant([0, 1, 2, 2]))
+  if kind == 'softmax':
+    logits = system.classifier(codes).numpy()
+    expected = np.log(np.exp(logits).sum(1)) - logits[range(4), [0, 1, 2, 2]]
+    system.train_step(batch)
+    assert (system.classifier.kernel.numpy() != before).any()
+  else:
+    centroids = np.zeros([6, 128])
+    np.add.at(centroids, [0, 1, 2, 2], 0.05 * codes.numpy())
+    expected = ((codes - centroids[[0, 1, 2, 2]])**2).numpy().sum(1)
+    np.testing.assert_array_equal(system.visits, [1, 1, 2, 0, 0, 0])
+    np.testing.assert_allclose(system.centroids, centroids, atol=1e-6)
+  np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
+def test_crops_are_copies_where_upright_and_turn_about_their_middle():
+  images = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 20, 20, 3]), tf.float32)
+  for offset, corner in ((0.0, 0), (0.5, 2), (0.99, 4)):
+    view = View(tf.constant([0.0, offset]), tf.zeros([2]), tf.zeros([2], tf.bool))
+    np.testing.assert_allclose(cut_square(images, view, 16), images[:, corner:corner + 16, :16], atol=1e-3)
+  view = View(tf.fill([2], 0.5), tf.constant([0.0, math.pi / 2]), tf.zeros([2], tf.bool))
+  turned = cut_square(images, view, 16)
+  np.testing.assert_allclose(turned[1], np.rot90(images[1, 2:18, 2:18]), atol=0.1)
+  np.testing.assert_allclose(
+      cut_square(images, view, 40)[0], tf.image.resize(images[:1], [40, 40])[0], atol=1e-2)  # Enlarged whole.
+  points = tf.constant([[[0.0, 0.0], [1.0, 0.0], [0.5, 0.3]]])
+  np.testing.assert_allclose(turn_points(points, tf.constant([math.pi / 2]))[0], [[0.6, -0.4], [0.6, 0.6], [0.3, 0.1]],
+                             atol=1e-6)
+
+
+def test_what_the_embedding_sees_depends_on_step_and_place():
+  system = make_system(rotation=10.0, batch_size=64)
+  index = tf.range(64, dtype=tf.int64)
+  view = system._view(index)
+  degrees = np.degrees(view.angle)
+  assert -10 <= degrees.min() < -5 and 5 < degrees.max() <= 10 and 10 < view.mirrored.numpy().sum() < 54
+  np.testing.assert_array_equal(system._view(tf.constant([5, 3], tf.int64)).angle, tf.gather(view.angle, [5, 3]))
+  system.step.assign(1)
+  assert (system._view(index).offset != view.offset).numpy().any()
+  kept = system._keep(index, 0)
+  np.testing.assert_allclose([tf.reduce_mean(kept), tf.reduce_max(kept)], [1, 1 / 0.9], rtol=0.02)
+
+
+def test_translations_depend_on_seed_and_index_alone():
+  system = make_system()
+  renders = make_batch(system.config)['render']
+  first = system.translate(renders, 3)
+  assert first.shape == renders.shape and float(tf.reduce_max(tf.abs(first))) <= 1
+  np.testing.assert_allclose(system.translate(renders[2:], 3, tf.constant([2, 3])), first[2:], atol=1e-6)
+  assert not np.allclose(system.translate(renders, 4), first)
+  plain = system.translate(renders, deterministic=True)
+  np.testing.assert_array_equal(plain, system.translate(renders, 4, deterministic=True))
+  assert not np.allclose(plain, first)
+  same = make_system(dropout=0.0).translate(renders, 3)
+  np.testing.assert_allclose(same, plain, atol=1e-6)
+  assert {k: v.shape for k, v in system.scores(renders, first).items()} == {'photo_error': (4,), 'cycle_error': (4,)}
+  with pytest.raises(ValueError, match='inverse=false has trained no inverse generator'):
+    make_system(**SIMGAN).invert(renders)
+
+
+def test_one_face_for_all_is_warned_of():
+  system = make_system()
+  batch = {**make_batch(system.config), 'render': 0.1 * make_batch(system.config)['render']}
+  figures, warnings = system.inspect(batch)
+  assert set(figures) == {f'{n}_{k}' for n in ('render', 'output') for k in ('spread', 'code_spread')} and not warnings
+  system.step.assign(1)
+  system.translate = lambda *args: tf.zeros_like(batch['render'])
+  figures, warnings = system.inspect(batch)
+  assert figures['output_spread'] == 0 and '(pixels), less than half of what their renders do' in warnings[0]
+  assert '(face codes)' in warnings[1]
+  np.testing.assert_allclose(mean_distance(tf.constant([[0.0, 0.0], [2.0, 2.0], [2.0, 2.0]])), 4 / 3)
+  system.phase = 'warm'
+  assert system.inspect(batch) == ({}, [])
+
+
+def test_too_few_visits_are_told():
+  note, = GANFaces.notes(GANFacesConfig(train_steps=1000, batch_size=8, identities=300))
+  assert note.startswith('each person is visited 26.7 times') and '--identities is at most 133' in note
+  assert not GANFaces.notes(GANFacesConfig(train_steps=1000, batch_size=8, identities=133))
+  assert not GANFaces.notes(GANFacesConfig(train_steps=1, identity_loss='none'))
+
+
+def test_the_samples_show_what_there_is():
+  system, plain = make_system(), make_system(**SIMGAN)
+  batch = make_batch(system.config)
+  assert list(system.sample(batch)) == ['render', 'output', 'cycle', 'photo', 'photo_copy', 'output_copy', 'pair_photo',
+                                        'fitted', 'pair_render']
+  assert list(plain.sample(batch)) == ['render', 'output', 'photo', 'photo_copy', 'output_copy']
+  assert set(system.signatures()) == {'serving_default', 'translate', 'invert'}
+  assert set(plain.signatures()) == {'serving_default', 'translate'}
+
+
+@pytest.mark.parametrize('changes', [
+    {'image_size': 50}, {'batch_size': 1, 'identity_loss': 'set'}, {'inverse': False, 'cycle_weight': 0.5},
+    {'inverse': False, 'cycle_weight': 0.0, 'pair_weight': 0.0, 'photo_renders': True},
+    {'identity_weight': 0.0, 'identity_loss': 'set'}, {'pixel_weight_start': 1.0, 'pixel_fall_steps': 0},
+    {'pixel_weight_start': 0.0, 'pixel_fall_steps': 9}, {'warm_generators': True, 'warm_steps': 0},
+    {'learning_rate_floor': 1e-3, 'learning_rate': 1e-4}, {'norm': 'batch'}], ids=str)
+def test_contradictions_name_the_settings(changes):
+  with pytest.raises(ConfigError) as caught:
+    GANFacesConfig(**changes)
+  assert set(caught.value.fields) <= set(changes)
+  assert all(f'{name}=' in str(caught.value) for name in caught.value.fields)
+
+
+@pytest.mark.slow
+def test_paper_size_builds_and_steps():
+  system = GANFaces(GANFacesConfig(batch_size=2, embedding='untrained', ema_decay=0.0))
+  logs = tf.function(system.train_step)(make_batch(system.config))
+  assert all(np.isfinite(v) for v in numbers(logs).values())
