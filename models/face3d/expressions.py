@@ -16,12 +16,12 @@ EXPRESSIONS: dict[str, dict[str, float]] = {
     mouthSmile=1.0,
     cheekSquint=0.6,
     eyeSquint=0.25,
-    mouthUpperUp=0.65,
-    mouthLowerDown=0.60,
+    mouthUpperUp=0.55,
+    mouthLowerDown=0.30,
     mouthDimple=0.25,
     mouthStretch=0.30,
   )
-  | {'jawOpen': 0.38},
+  | {'jawOpen': 0.22},
   'surprise': _both(browOuterUp=1.0, eyeWide=1.0) | {'browInnerUp': 1.0, 'jawOpen': 0.55, 'mouthFunnel': 0.35},
   'squint': _both(
     eyeSquint=1.0,

@@ -216,7 +216,7 @@ def paint_atlas(model, lips_vertex, seed: int = 5) -> dict[str, np.ndarray]:
   light = np.where(hidden, occlusion(mean + jaw, triangles), light)
   front_teeth = (part == 2) & (mean[:, 2] > np.quantile(mean[part == 2, 2], 0.35))
   upper = mean[:, 1] > np.median(mean[part == 2, 1])
-  light[front_teeth] = np.maximum(light[front_teeth], np.where(upper, 0.95, 0.55)[front_teeth])
+  light[front_teeth] = np.maximum(light[front_teeth], np.where(upper, 0.78, 0.5)[front_teeth])
   light[part == 1] = np.maximum(light[part == 1], 0.6)
   stack = np.stack([masks[k] for k in names], -1)
   levels = np.clip(np.round(stack * 127), -127, 127)
