@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from models.embedding import load_embedding
+from models.layers.dlib_descriptor import chips
 from models.layers.sampling import sample_bilinear
 
 __all__ = ['CODE', 'UNTRAINED', 'View', 'centre_view', 'cut_square', 'load', 'look', 'turn_points']
 
 CODE = 128  # Length of a code, of dlib and NN4 alike.
 UNTRAINED = 'untrained'  # The name of `Untrained`, for --embedding.
-_CHIP = 150  # dlib's picture, cut out by landmarks; every other embedding sees a square of the picture.
 
 
 class View(NamedTuple):
@@ -37,10 +38,10 @@ class Untrained(tf.Module):
   """A small network with fixed random weights, to try the machinery without the weights of a real embedding.
 
   Attributes:
-    input_size: pixels of the crops it takes.
+    input_size, chip, dimensions: as of `models.embedding.Embedding`.
   """
 
-  input_size = 16
+  input_size, chip, dimensions = 16, False, CODE
 
   def __init__(self):
     super().__init__()
@@ -49,22 +50,25 @@ class Untrained(tf.Module):
                      for i, o in ((3, 8), (8, CODE))]
 
   def __call__(self, crops: tf.Tensor) -> tf.Tensor:
-    """[B, 16, 16, 3] standardised -> [B, 128]."""
+    """[B, 16, 16, 3] in [0, 255] -> [B, 128]."""
+    crops = crops / 127.5 - 1
     for kernel in self._kernels:
       crops = tf.nn.leaky_relu(tf.nn.conv2d(crops, kernel, 2, 'SAME'))
     return tf.reduce_mean(crops, axis=[1, 2])
 
 
 def load(name: str) -> Any:
-  """The embedding C of a name; it has `input_size` and maps crops to codes.
+  """The embedding C of a name: an `Embedding`, or the untrained one.
 
   Raises:
-    ValueError, OSError: if there is none of that name; the message says what to do.
+    ValueError, OSError: if there is none of that name, or its codes have another length; the message says what to do.
   """
   if name == UNTRAINED:
     return Untrained()
-  from models.embedding import load_embedding  # Reads large files of weights, which the small one does not need.
-  return load_embedding(name)
+  embedding = load_embedding(name)
+  if embedding.dimensions != CODE:
+    raise ValueError(f'--embedding={name} gives codes of length {embedding.dimensions}: the identity loss takes {CODE}')
+  return embedding
 
 
 def look(embedding: Any, images: tf.Tensor, landmarks: tf.Tensor, view: View) -> tf.Tensor:
@@ -78,14 +82,11 @@ def look(embedding: Any, images: tf.Tensor, landmarks: tf.Tensor, view: View) ->
   Returns:
     [B, D] codes of length 1, without which Eq. 7 would depend on their scale.
   """
-  if embedding.input_size == _CHIP:
-    from models.layers.dlib_descriptor import chips
+  if embedding.chip:
     crops = chips(images, turn_points(landmarks, view.angle))
   else:
     crops = cut_square((images + 1) * 127.5, view, embedding.input_size)
   crops = tf.where(view.mirrored[:, tf.newaxis, tf.newaxis, tf.newaxis], crops[:, :, ::-1], crops)
-  if embedding.input_size != _CHIP:
-    crops = tf.image.per_image_standardization(crops)
   return tf.math.l2_normalize(tf.cast(embedding(crops), tf.float32), axis=1, epsilon=1e-12)
 
 
