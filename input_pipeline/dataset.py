@@ -202,8 +202,13 @@ class PreparedDataset:
     return self.count(split) * size * size * 3 <= self.cache_gb * 2**30
 
   @functools.cache  # noqa: B019
-  def images(self, split: str, size: int) -> tf.Tensor:
+  def images(self, split: str, size: int, key: str = 'image') -> tf.Tensor:
     """All pictures of a split: [N, size, size, 3] uint8, on the CPU.
+
+    Args:
+      split: its name.
+      size: width and height.
+      key: the feature that holds them.
 
     Raises:
       ValueError: if a picture is damaged.
@@ -212,7 +217,7 @@ class PreparedDataset:
     rows = tf.data.Dataset.range(0, count, 64)
 
     def load(start: tf.Tensor) -> tf.Tensor:
-      return self.read(split, tf.range(start, tf.minimum(start + 64, count)), size)
+      return self.read(split, tf.range(start, tf.minimum(start + 64, count)), size, key)
 
     options = tf.data.Options()
     options.threading.private_threadpool_size = len(os.sched_getaffinity(0))
@@ -223,14 +228,14 @@ class PreparedDataset:
     except tf.errors.OpError as error:
       raise self._damaged(split) from error
 
-  def pictures(self, split: str, rows: Sequence[int], size: int) -> tf.Tensor:
+  def pictures(self, split: str, rows: Sequence[int], size: int, key: str = 'image') -> tf.Tensor:
     """Pictures of the given rows, read now: [len(rows), size, size, 3] uint8.
 
     Raises:
       ValueError: if one is damaged.
     """
     try:
-      return self.read(split, tf.constant(rows), size)
+      return self.read(split, tf.constant(rows), size, key)
     except tf.errors.OpError as error:
       raise self._damaged(split) from error
 
@@ -239,13 +244,13 @@ class PreparedDataset:
       f'{self.path}: a picture of split {split!r} is damaged: prepare the data set again with --overwrite'
     )
 
-  def read(self, split: str, rows: tf.Tensor, size: int) -> tf.Tensor:
+  def read(self, split: str, rows: tf.Tensor, size: int, key: str = 'image') -> tf.Tensor:
     """Graph function: pictures of the given rows read from the shards, [len(rows), size, size, 3] uint8."""
     serialized = tf.numpy_function(
       lambda r: np.array(self.records(split, r), object), [rows], tf.string, stateful=False
     )
     serialized = tf.ensure_shape(serialized, rows.shape)
-    encoded = tf.io.parse_example(serialized, {'image': tf.io.FixedLenFeature([], tf.string)})['image']
+    encoded = tf.io.parse_example(serialized, {key: tf.io.FixedLenFeature([], tf.string)})[key]
     return tf.map_fn(lambda one: self.decode(one, size), encoded, fn_output_signature=tf.uint8)
 
   def decode(self, encoded: tf.Tensor, size: int) -> tf.Tensor:

@@ -19,6 +19,12 @@ class GANFacesConfig(DataConfig, RunConfig):
                       'of the real domain.')
   identities: int = option(10_000, 'People who are rendered, each with a centroid in the identity loss.', low=4)
   renders_per_identity: int = option(50, 'Renders of each: expressions, poses and lights.', low=1)
+  stand_ins: int = option(20_000, 'Stand-ins for photographs that dataset=synthetic renders, images_per_identity of '
+                          'each person.', low=2)
+  stand_in_pairs: int = option(5_000, 'Stand-ins, of other people, that come with the render of their parameters.',
+                               low=2)
+  alignment: str = option('box', "How faces are cut out: box, a face detector's, squared; nothing is warped.",
+                          choices=('box',))
 
   # Networks.
   batch_size: int = option(16, 'Renders, photographs and pairs per step, each, over all replicas.', low=1)
@@ -129,5 +135,6 @@ class GANFacesConfig(DataConfig, RunConfig):
   def tiny(cls, **changes) -> 'GANFacesConfig':
     """The smallest real GANFaces, for tests; its rate is low, as Adam amplifies rounding in so small batches."""
     return cls(**{'image_size': 16, 'width': 1 / 8, 'discriminator_code': 8, 'batch_size': 4, 'identities': 6,
-                  'renders_per_identity': 2, 'train_steps': 2, 'warm_steps': 2, 'learning_rate': 2e-5,
+                  'renders_per_identity': 2, 'stand_ins': 4, 'stand_in_pairs': 4,
+                  'images_per_identity': 2, 'train_steps': 2, 'warm_steps': 2, 'learning_rate': 2e-5,
                   'warm_learning_rate': 1e-4, 'balance_start': 0.1, 'embedding': 'untrained', **changes})
