@@ -38,6 +38,7 @@ setup(
     extras_require={
         'test': ['pytest>=8', 'ruff>=0.6', 'pyright>=1.1.380'],
         'gpu': [f'tensorflow[and-cuda]=={TENSORFLOW}'],
+        'mtcnn': ['mtcnn==1.0.0'],  # MIT; runs on TensorFlow, carries its weights (`prepare --detector=mtcnn`).
         'beam': ['apache-beam>=2.60,<3'],
     },
 )

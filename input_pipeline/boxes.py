@@ -13,6 +13,7 @@ import importlib.util
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 # S, margin and the centre crop [choice]: the crop is 108 / 112 of the detector's box.
 DRAWN, MARGIN, CENTRE = 144, 32, 108
@@ -92,8 +93,6 @@ def _mtcnn() -> Any:
 
 def find_box(image: np.ndarray) -> np.ndarray | None:
   """MTCNN's box of the largest face, with a bonus for the middle of the picture: [3] centre x, y, side, or None."""
-  from PIL import Image
-
   height, width = image.shape[:2]
   reduction = max(1.0, max(height, width) / _SEARCH_SIZE)
   if reduction > 1:

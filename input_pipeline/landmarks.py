@@ -81,24 +81,52 @@ def find_faces(image: np.ndarray, model: str = '') -> list[np.ndarray]:
   Raises:
     ValueError: if the model is not one of 68 points.
   """
-  detector, predictor = _dlib(landmark_model(model))
-  height, width = image.shape[:2]
-  reduction = max(1.0, max(height, width) / SEARCH_SIZE)
-  small = image
-  if reduction > 1:
-    size = (max(1, round(width / reduction)), max(1, round(height / reduction)))
-    small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-  small = np.ascontiguousarray(small)
+  detector, _ = _dlib(landmark_model(model))
+  small = _small(image)
   boxes: Any = []
   for upsampling in (0, 1):
     boxes = detector(small, upsampling)
     if boxes:
       break
-  faces = []
-  for box in sorted(boxes, key=lambda box: -box.area()):
-    parts = predictor(small, box).parts()
-    if len(parts) != 68:
-      raise ValueError(f'{landmark_model(model)} has {len(parts)} points; a model of 68 points is needed')
-    points = np.array([[p.x, p.y] for p in parts], np.float64)
-    faces.append((points + 0.5) * [width / small.shape[1], height / small.shape[0]] - 0.5)
-  return faces
+  return [_place(image, small, box, model) for box in sorted(boxes, key=lambda box: -box.area())]
+
+
+def landmarks_in(image: np.ndarray, rectangle: np.ndarray, model: str = '') -> np.ndarray:
+  """The 68 landmarks of the face that another detector found.
+
+  Args:
+    image: [H, W, 3] uint8.
+    rectangle: [4] left, top, right, bottom in its pixels, as dlib's own detector frames a face.
+    model: file of the 68-point model; empty means the installed one.
+
+  Returns:
+    [68, 2] float64 in pixels of the picture.
+
+  Raises:
+    ValueError: if the model is not one of 68 points.
+  """
+  import dlib
+
+  small = _small(image)
+  scale = [small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]] * 2
+  corners = np.round((np.asarray(rectangle) + 0.5) * scale - 0.5).astype(int).tolist()
+  return _place(image, small, dlib.rectangle(*corners), model)  # pyright: ignore - a module without types
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+  """The picture in which faces are sought."""
+  height, width = image.shape[:2]
+  reduction = max(1.0, max(height, width) / SEARCH_SIZE)
+  if reduction > 1:
+    size = (max(1, round(width / reduction)), max(1, round(height / reduction)))
+    image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+  return np.ascontiguousarray(image)
+
+
+def _place(image: np.ndarray, small: np.ndarray, box: Any, model: str) -> np.ndarray:
+  """Landmarks in a box of the small picture, in pixels of the large one."""
+  parts = _dlib(landmark_model(model))[1](small, box).parts()
+  if len(parts) != 68:
+    raise ValueError(f'{landmark_model(model)} has {len(parts)} points; a model of 68 points is needed')
+  points = np.array([[p.x, p.y] for p in parts], np.float64)
+  return (points + 0.5) * [image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]] - 0.5

@@ -1,4 +1,4 @@
-"""The data sets of the GC-GAN paper by name: which of their files are used, and how they are labelled.
+"""Known data sets by name, those of the papers and plain folders: which files are used, and how they are labelled.
 
 Each data set is one pure function from its folder, as its authors hand it out, to rows. docs/data_sets.md says where to
 get them, and which source each rule is from.
@@ -30,6 +30,7 @@ MULTIPIE_EXPRESSIONS = {
 MULTIPIE_POSES = {'051': 0, '050': 15, '140': -15}
 # CK+'s ReadMe; 0 is neutral and labels no sequence.
 CKPLUS_EXPRESSIONS = ('neutral', 'anger', 'contempt', 'disgust', 'fear', 'happy', 'sadness', 'surprise')
+UNLABELLED = 'unlabelled'  # where nobody said which expression it is
 BU4DFE_EXPRESSIONS = ('Angry', 'Disgust', 'Fear', 'Happy', 'Sad', 'Surprise')
 
 
@@ -196,7 +197,7 @@ def find_celeba(folder: str) -> tuple[list[Photo], Skipped]:
     if identities and name not in identities:
       skipped[file] = 'identity_CelebA.txt does not name it'
       continue
-    found.append(Photo(file, identities.get(name, os.path.splitext(name)[0]), 'unlabelled'))
+    found.append(Photo(file, identities.get(name, os.path.splitext(name)[0]), UNLABELLED))
   return found, skipped
 
 
@@ -209,6 +210,60 @@ def _celeba_identities(path: str) -> Iterator[tuple[str, str]]:
       yield parts[0], parts[1]
 
 
+def find_people(folder: str) -> tuple[list[Photo], Skipped]:
+  """A folder for each person, of any pictures (CASIA-WebFace: 0000045/001.jpg; LFW: Aaron_Eckhart/*_0001.jpg)."""
+  found, skipped = [], {}
+  for name in _pictures(folder):
+    skipped[name] = 'not in a folder that is named after the person'
+  for person in _folders(folder):
+    for root, folders, files in os.walk(os.path.join(folder, person)):
+      folders.sort()
+      for name in files:
+        if photos.is_picture(name) and not name.startswith('.'):
+          found.append(Photo(os.path.relpath(os.path.join(root, name), folder), person, UNLABELLED))
+  return (found, skipped) if found else ([], {})
+
+
+def find_vggface(folder: str) -> tuple[list[Photo], Skipped]:
+  """VGGFace2: train/n000002/0001_01.jpg and test/n000001/0001_01.jpg, whose people are held out; VGGFace has no parts.
+
+  A folder without train and test is taken as people, as they lie on the disk after VGGFace's lists were downloaded.
+  """
+  parts = [part for part in ('train', 'test') if os.path.isdir(os.path.join(folder, part))]
+  if not parts:
+    return find_people(folder)
+  found, skipped = [], {}
+  for part in parts:
+    photos_of, skipped_of = find_people(os.path.join(folder, part))
+    found += [
+      dataclasses.replace(photo, file=os.path.join(part, photo.file), split=part if len(parts) == 2 else '')
+      for photo in photos_of
+    ]
+    skipped |= {os.path.join(part, name): reason for name, reason in skipped_of.items()}
+  return found, skipped
+
+
+def find_lfw(folder: str) -> tuple[list[Photo], Skipped]:
+  """LFW: NAME/NAME_0001.jpg, in the folder itself or in its `lfw`, `lfw-deepfunneled` or `lfw_funneled`."""
+  for part in ('lfw', 'lfw-deepfunneled', 'lfw_funneled'):
+    if os.path.isdir(os.path.join(folder, part)):
+      found, skipped = find_people(os.path.join(folder, part))
+      return [dataclasses.replace(photo, file=os.path.join(part, photo.file)) for photo in found], skipped
+  return find_people(folder)
+
+
+def find_plain(folder: str) -> tuple[list[Photo], Skipped]:
+  """Any pictures in any folders: nobody knows who they are, so each counts as a person of its own."""
+  found = []
+  for root, folders, files in os.walk(folder):
+    folders.sort()
+    for name in files:
+      if photos.is_picture(name) and not name.startswith('.'):
+        file = os.path.relpath(os.path.join(root, name), folder)
+        found.append(Photo(file, file, UNLABELLED))
+  return found, {}
+
+
 LAYOUTS = {
   'multipie': Layout('session01/multiview/001/01/05_1/001_01_01_051_07.png', find_multipie, 'last'),
   'ckplus': Layout(
@@ -219,4 +274,9 @@ LAYOUTS = {
   # Women are F001 to F058 and men M001 to M043: the last ones would all be men.
   'bu4dfe': Layout('F001/Angry/000.jpg', find_bu4dfe, 'spread'),
   'celeba': Layout('img_align_celeba/000001.jpg (and identity_CelebA.txt, if you have it)', find_celeba, 'all'),
+  'casia_webface': Layout('0000045/001.jpg', find_people, ''),
+  'vggface': Layout('n000002/0001_01.jpg, or train/n000002 and test/n000001', find_vggface, ''),
+  'lfw': Layout('Aaron_Eckhart/Aaron_Eckhart_0001.jpg, or lfw/Aaron_Eckhart', find_lfw, ''),
+  'people': Layout('PERSON/ANY_NAME.jpg', find_people, ''),
+  'plain': Layout('ANY_NAME.jpg, also in subfolders', find_plain, ''),
 }

@@ -1,9 +1,9 @@
 """Photographs and videos -> data set: `python -m input_pipeline.prepare --input=PHOTOS --output=DATA`.
 
-PHOTOS is a folder tree IDENTITY/EXPRESSION*.jpg (or .mp4, ...), a folder with a manifest (--manifest), or a data set of
-the GC-GAN paper (--layout). The largest face of each picture, and of each frame of a video, is found, its 68 landmarks
-are marked, and the face is cut out aligned. DATA is a TensorFlow Datasets folder
-with skipped.csv, statistics.json and contact_sheet.png beside the pictures.
+PHOTOS is a folder tree IDENTITY/EXPRESSION*.jpg (or .mp4, ...), a folder with a manifest (--manifest), or of a known
+kind (--layout; `plain` takes any pictures). The largest face of each picture, and of each frame of a video, is found,
+its 68 landmarks are marked, and the face is cut out aligned. DATA is a TensorFlow Datasets folder with skipped.csv,
+statistics.json and contact_sheet.png beside the pictures.
 """
 
 import collections
@@ -21,8 +21,8 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from input_pipeline import dataset, landmarks, layouts, reports, shards, skin, tracks, video, workers
-from input_pipeline.faces import Face, Settings, cut_out, find_face
+from input_pipeline import boxes, dataset, landmarks, layouts, reports, shards, skin, tracks, video, workers
+from input_pipeline.faces import ALIGNMENTS, Face, Settings, cut_out_face, find_face
 from input_pipeline.listing import Photo, Skipped, list_photos, select
 from input_pipeline.splits import choose_split
 from models import commands
@@ -82,15 +82,16 @@ def make_examples(
   photos_of_split = plan[split]
   sizes = shards.shard_sizes(len(photos_of_split), PER_SHARD)
   start = sum(sizes[:shard])
+  numbers = {name: number for number, name in enumerate(identities)}
   rows = photos_of_split[start : start + sizes[shard]]
   for (photo, face, tone), image in tracks.read_images(folder, rows, settings):
-    crop, marks, _ = cut_out(image, np.array(face.points), settings)
+    crop, marks = cut_out_face(image, face, settings)
     file = io.BytesIO()
     Image.fromarray(crop).save(file, 'PNG')
     yield {
       'image': file.getvalue(),
       'landmarks': marks,
-      'identity': identities.index(photo.identity),
+      'identity': numbers[photo.identity],
       'expression': expressions.index(photo.expression),
       'pose': photo.pose,
       'light': photo.light,
@@ -167,6 +168,8 @@ def prepare(
   if any(video.is_video(photo.file) for photo in listed):
     fingerprint['frame_rate'] = settings.frame_rate
   fingerprint |= {key: value for key, value in (('layout', layout), ('limit', limit)) if value}
+  if settings.alignment == 'box':
+    fingerprint['detector'] = settings.detector
   existed = os.path.isdir(output)
   with shards.exclusive(output):
     state = shards.claim(output, fingerprint, overwrite)
@@ -265,7 +268,11 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_values=FLAGS)
 flags.DEFINE_enum(
-  'layout', '', ['', *layouts.LAYOUTS], 'A data set of the paper, as its authors hand it out.', flag_values=FLAGS
+  'layout',
+  '',
+  ['', *layouts.LAYOUTS],
+  'A data set of the papers, as its authors hand it out; people: a folder for each person; plain: any pictures.',
+  flag_values=FLAGS,
 )
 flags.DEFINE_integer(
   'limit', 0, 'Use this many of the files, drawn by a fixed seed; 0 means all.', 0, flag_values=FLAGS
@@ -279,9 +286,25 @@ flags.DEFINE_string(
 flags.DEFINE_multi_string(
   'where', [], 'Use only rows with COLUMN=VALUE or COLUMN=PREFIX* (repeatable).', flag_values=FLAGS
 )
-flags.DEFINE_string('alignment', _DEFAULTS['alignment'], 'paper or similarity.', flag_values=FLAGS)
+flags.DEFINE_enum(
+  'alignment',
+  _DEFAULTS['alignment'],
+  ALIGNMENTS,
+  "paper or similarity (GC-GAN); box is GANFaces': the detector's box.",
+  flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+  'detector',
+  'auto',
+  ['auto', 'dlib', 'mtcnn'],
+  'What finds the faces of photographs for --alignment=box; auto is mtcnn where it is installed, else dlib.',
+  flag_values=FLAGS,
+)
 flags.DEFINE_float(
-  'template_scale', _DEFAULTS['template_scale'], 'Size of the alignment template about the centre.', flag_values=FLAGS
+  'template_scale',
+  _DEFAULTS['template_scale'],
+  'Size of the template of paper and similarity about the centre.',
+  flag_values=FLAGS,
 )
 flags.DEFINE_integer('crop_size', 128, 'Width and height of the stored crops.', 16, 1024, flag_values=FLAGS)
 flags.DEFINE_string('landmark_model', '', "dlib's file of 68 points; empty means the installed one.", flag_values=FLAGS)
@@ -301,9 +324,16 @@ def main(argv: Sequence[str]) -> None:
   for name in ('input', 'output'):
     if not values[name].value:
       raise ValueError(f'--{name} is missing')
-  check_fields(DataConfig(alignment=values.alignment, template_scale=values.template_scale))
+  check_fields(DataConfig(template_scale=values.template_scale))
+  if values.detector == 'mtcnn' and values.alignment != 'box':
+    raise ValueError(f'--detector=mtcnn is for --alignment=box: --alignment={values.alignment} needs landmarks only')
   settings = Settings(
-    values.alignment, values.template_scale, values.crop_size, values.landmark_model, values.frame_rate
+    values.alignment,
+    values.template_scale,
+    values.crop_size,
+    values.landmark_model,
+    values.frame_rate,
+    boxes.choose_detector(values.detector) if values.alignment == 'box' else 'dlib',
   )
   statistics = prepare(
     values.input,

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from input_pipeline import alignment, shards, skin, tracks
-from input_pipeline.faces import Face, Settings, cut_out
+from input_pipeline.faces import Face, Settings, cut_out_face
 from input_pipeline.listing import Photo, Skipped
 
 SHEET_ROWS = 10
@@ -105,7 +105,7 @@ def write_sheet(path: str, folder: str, kept: Sequence[tuple[Photo, Face]], sett
   sheet = Image.new('RGB', (columns * size, -(-len(shown) // columns) * (size + 12)), 'white')
   draw = ImageDraw.Draw(sheet)
   for i, ((photo, face), image) in enumerate(tracks.read_images(folder, shown, settings)):
-    crop, marks, _ = cut_out(image, np.array(face.points), settings)
+    crop, marks = cut_out_face(image, face, settings)
     left, top = i % columns * size, i // columns * (size + 12)
     sheet.paste(Image.fromarray(crop), (left, top))
     for x, y in alignment.denormalize(marks, size):

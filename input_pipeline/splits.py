@@ -21,10 +21,11 @@ def held_out_people(angles: dict[str, float], count: int) -> list[str]:
   dark = sorted((person for person in angles if skin.label(angles[person]) == 'dark'), key=lambda p: (angles[p], p))
   fair = max(math.ceil(count / 4), round(count * len(dark) / len(angles)))
   chosen = dark[::2][: min(fair, len(dark) // 2, count)]
-  others = [person for person in sorted(angles) if person not in dark]
+  others = sorted(set(angles) - set(dark))
   missing = count - len(chosen)
   chosen += others[len(others) - missing :] if missing else []
-  spare = [person for person in dark if person not in chosen]
+  taken = set(chosen)
+  spare = [person for person in dark if person not in taken]
   return sorted(chosen + spare[: count - len(chosen)])
 
 
