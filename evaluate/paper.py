@@ -1,6 +1,6 @@
 """The GC-GAN paper's tables and figures from trained runs: `python -m evaluate.paper RUN RUN... --output=DIR`.
 
-    python -m train.sweep gcgan.cfg configs/ablations/quick/*.cfg --seeds=3 --workdir=runs/paper
+    python -m train.sweep gcgan.cfg configs/ablations/quick/gcgan_*.cfg --seeds=3 --workdir=runs/paper
     python -m evaluate.paper runs/paper/*/seed-* --output=runs/paper/tables
 
 Which arm a run is (the full model, without a loss, CDAAE, SPG) is told by its settings; runs of one arm differ in their
