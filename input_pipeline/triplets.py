@@ -85,6 +85,11 @@ class Triplets:
       return list(synthetic.EXPRESSIONS)
     return dataset.open_dataset(self.config.dataset).expressions
 
+  @property
+  def labels(self) -> list[str]:
+    """Names of the labels that drive the model: the expressions with condition=onehot, else none."""
+    return self.expressions if getattr(self.config, 'condition', '') == 'onehot' else []
+
   @functools.lru_cache  # noqa: B019 - a pipeline lives as long as its run
   def pairs(self, split: str) -> np.ndarray:
     """[P, 2] int32: rows (input, target) of all ordered pairs of a split.
@@ -362,7 +367,7 @@ def change_landmarks(landmarks: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.
 
 
 def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor:
-  """Moves and colours both pictures [B, 2, S, S, 3] of each pair alike; the edge pixels repeat beyond the picture."""
+  """Moves and colours the pictures [B, N, S, S, 3] of each sample alike; the edge pixels repeat beyond the picture."""
   size: Any = images.shape[2]
   scale, shift = changes['scale'], changes['shift']
   zero = tf.zeros_like(scale)
@@ -372,7 +377,7 @@ def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor
     return sign / scale, sign / (2 * scale) * (1 - size - size * move) + (size - 1) / 2
 
   (a, c), (e, f) = row(changes['flip'], shift[:, 0]), row(tf.ones_like(scale), shift[:, 1])
-  transforms = tf.repeat(tf.stack([a, zero, c, zero, e, f, zero, zero], axis=1), 2, axis=0)
+  transforms = tf.repeat(tf.stack([a, zero, c, zero, e, f, zero, zero], axis=1), images.shape[1], axis=0)
   flat = tf.raw_ops.ImageProjectiveTransformV3(
     images=tf.reshape(images, [-1, size, size, 3]),
     transforms=transforms,

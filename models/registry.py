@@ -1,6 +1,7 @@
 """Systems by name. A system registers by one line here."""
 
 from models.gcgan import GCGAN
+from models.nn4 import NN4
 from models.system import System
 
-SYSTEMS: dict[str, type[System]] = {'gcgan': GCGAN}
+SYSTEMS: dict[str, type[System]] = {'gcgan': GCGAN, 'nn4': NN4}

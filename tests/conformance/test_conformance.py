@@ -17,9 +17,10 @@ from train.strategies import Plan
 ADVERSARIAL = {
     'toy': (),
     'gcgan': ('generator_loss', 'critic_loss', 'gradient_penalty', 'adversarial_loss'),
+    'nn4': (),
 }
 # The paper's networks, for the slow tests.
-FULL = {'toy': {}, 'gcgan': {'width': 1.0, 'image_size': 64, 'critic_steps': 5}}
+FULL = {'toy': {}, 'gcgan': {'width': 1.0, 'image_size': 64, 'critic_steps': 5}, 'nn4': {'width': 1.0}}
 pytestmark = [pytest.mark.usefixtures('toy_system'), pytest.mark.parametrize('name', ADVERSARIAL)]
 
 

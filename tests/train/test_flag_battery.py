@@ -28,6 +28,19 @@ def weights(name, changes):
   return runs.build(tiny(name, **changes)).get_weights()
 
 
+def trained(**base):
+  """The weights after two steps: what the second step alone sees is in no loss yet."""
+  def differs(name, changes):
+    systems = [runs.build(tiny(name, **base, **c)) for c in ({}, changes)]
+    for system in systems:
+      spec = PIPELINES[name](system.config).spec()
+      for t in range(2):
+        system.train_step(make_batch(spec, t))
+    first, second = (system.get_weights() for system in systems)
+    return any((a != b).any() for a, b in zip(first, second, strict=True))
+  return differs
+
+
 def shape(**base):
   def differs(name, changes):
     first, second = ([w.shape for w in weights(name, {**base, **c})] for c in ({}, changes))
@@ -128,7 +141,7 @@ OWN = {
         'output_norm': (False, shape()),
         'pretrain_steps': (3, phases),
         'warm_steps': (3, phases),
-        'warm_learning_rate': (1e-2, losses('warm', warm_steps=2)),
+        'warm_learning_rate': (1e-2, losses('warm')),
         'learning_rate': (1e-2, losses()),
         'learning_rate_decay': (0.5, losses(learning_rate_decay_every=1)),
         'learning_rate_decay_every': (1, losses(learning_rate_decay=0.5)),
@@ -145,6 +158,20 @@ OWN = {
         'real_sample': ('target', losses()),
         'landmark_jitter': (0.1, losses('pretrain')),
         'ema_decay': (0.9, shape()),
+    },
+    'nn4': {
+        'image_size': (64, elsewhere('tests/input_pipeline/test_identities.py::test_small_pictures_are_enlarged')),
+        'width': (1 / 8, shape()),
+        'loss': ('triplet', shape()),
+        'classes': (7, shape()),
+        'images_per_person': (3, elsewhere('tests/input_pipeline/test_identities.py::test_a_batch_of_triplets')),
+        'margin': (0.5, losses(loss='triplet')),
+        'dropout': (0.5, losses()),
+        'weight_decay': (10.0, losses()),
+        'learning_rate': (1e-2, losses()),
+        'learning_rate_decay': (0.1, trained(learning_rate_decay_every=1)),
+        'learning_rate_decay_every': (1, trained(learning_rate_decay=0.1)),
+        'ema_decay': (0.0, shape()),
     },
 }
 

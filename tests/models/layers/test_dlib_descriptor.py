@@ -15,6 +15,12 @@ def network():
   return dlib_descriptor.DlibDescriptor()
 
 
+@pytest.fixture(scope='module')
+def data():
+  with open(dlib_weights.descriptor_file(), 'rb') as file:
+    return file.read()
+
+
 def detection(points):
   return dlib.full_object_detection(dlib.rectangle(0, 0, 9, 9), [dlib.point(int(x), int(y)) for x, y in points])
 
@@ -84,11 +90,6 @@ def test_a_large_picture_is_shrunk_first():
 
 
 class TestDamagedFiles:
-  @pytest.fixture(scope='class')
-  def data(self):
-    with open(dlib_weights.descriptor_file(), 'rb') as file:
-      return file.read()
-
   def refused(self, path, data, text):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=text) as error:

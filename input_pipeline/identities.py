@@ -1,0 +1,218 @@
+"""Batches of NN4: labelled faces, each seen through a random square, mirrored half of the time."""
+
+import functools
+import os
+import zlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from input_pipeline import dataset, triplets
+from input_pipeline.dataset import PreparedDataset
+from models.config import ConfigError
+
+SIZE = 96  # Pixels of the square.
+
+
+class Identities:
+  """Pictures with the number of who is on them.
+
+  A batch is a dict:
+    image: [B, 96, 96, 3] float32 in [-1, 1], a random square of the picture (one place each), or all of it enlarged
+      where pictures are smaller.
+    label: [B] int32, from 0 among the people who are trained on.
+    index: [B] int64, the sample's place in the global batch.
+
+  For loss=softmax every epoch goes through all training pictures in a new order. For loss=triplet a batch has
+  `images_per_person` pictures each of batch_size / images_per_person people; people come in a new order each time
+  round, and each one's pictures likewise. Batch t depends on (seed, phase, t) and nothing else.
+  """
+
+  def __init__(self, config: Any):
+    """Reads nothing yet.
+
+    Args:
+      config: an `NN4Config`.
+    """
+    self.config = config
+
+  @functools.cached_property
+  def data(self) -> PreparedDataset:
+    """The data set; rendered on first use where it is the synthetic one.
+
+    Raises:
+      ValueError: if nothing can be learnt from it: the message says what is missing.
+    """
+    config = self.config
+    path = config.dataset
+    if path == 'synthetic':
+      from input_pipeline import synthetic  # The renderer is not needed to read a data set.
+
+      path = synthetic.synthetic_dataset(config)
+    data = dataset.open_dataset(path, config.cache_gb)
+    dataset.check_crops(config, data)
+    if config.image_size > data.crop_size:
+      raise ValueError(
+        f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): '
+        f'prepare it with --crop_size={config.image_size}, or set --image_size={data.crop_size}'
+      )
+    names, counts = np.unique(data.index('train')['identity'], return_counts=True)
+    if config.loss == 'softmax' and config.people != len(names):
+      raise ConfigError(
+        f'classes={config.classes} stands for {config.people} people, and {data.path} has {len(names)} to train on: '
+        f'set --classes={len(names)}',
+        ('classes',),
+      )
+    if len(names) < 2:
+      raise ValueError(f'{data.path} has one person only to train on: at least 2 people are needed')
+    if config.loss == 'triplet' and counts.max() < 2:
+      raise ValueError(
+        f'{data.path} has one picture of each person: loss=triplet needs two of somebody, set --loss=softmax'
+      )
+    return data
+
+  @functools.lru_cache  # noqa: B019 - a pipeline lives as long as its run
+  def people_of(self, split: str) -> np.ndarray:
+    """[N] int32: of each picture of a split the number of its person, from 0 among those of the split."""
+    return np.unique(self.data.index(split)['identity'], return_inverse=True)[1].astype(np.int32)
+
+  def describe(self) -> list[str]:
+    """Lines about the data set for people. Renders nothing."""
+    config = self.config
+    if config.dataset == 'synthetic':
+      from input_pipeline import synthetic
+
+      lines = synthetic.describe(config)
+      if not synthetic.is_rendered(config):
+        return lines
+    else:
+      lines = [f'data set {config.dataset}']
+    for split in ('train', 'test'):
+      labels = self.people_of(split)
+      lines.append(f'{split}: {len(labels):,} pictures of {labels.max() + 1:,} people')
+    held = self.data.fits('train', config.image_size)
+    lines.append('pictures are ' + ('held in memory' if held else f'read by row (--cache_gb={config.cache_gb})'))
+    return lines
+
+  def spec(self) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of a global batch. Known without any data."""
+    count = self.config.batch_size
+    return {
+      'image': tf.TensorSpec([count, SIZE, SIZE, 3], tf.float32),
+      'label': tf.TensorSpec([count], tf.int32),
+      'index': tf.TensorSpec([count], tf.int64),
+    }
+
+  def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+    """Batches start..stop-1 of a phase; of each the rows of one worker.
+
+    Args:
+      start: first step.
+      stop: step after the last.
+      phase: name of the training phase: each has its own order.
+      worker: which part of every batch, of `workers` equal ones.
+      workers: number of parts.
+
+    Raises:
+      ValueError: if the batch cannot be cut into that many parts.
+    """
+    config, data = self.config, self.data
+    size, count = config.image_size, config.batch_size
+    if count % workers:
+      raise ValueError(f'batch_size={count} is not a multiple of the {workers} workers')
+    part = slice(worker * count // workers, (worker + 1) * count // workers)
+    seeds = (config.seed, zlib.crc32(phase.encode()) & 0x7FFFFFFF)
+    rows_of = self._sampler(seeds)
+    with tf.device('/CPU:0'):
+      labels = tf.constant(self.people_of('train'))
+    images = data.images('train', size) if data.fits('train', size) else None
+
+    def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
+      index = tf.range(count, dtype=tf.int64)
+      rows = rows_of(step * count + index)
+      corners = self._corners(seeds, step)[part]
+      changes = triplets.draw_changes(config, seeds, step)
+      rows = rows[part]
+      pictures = data.read('train', rows, size) if images is None else tf.gather(images, rows)
+      pictures = triplets.to_float(pictures)
+      if changes is not None:
+        changes = {key: value[part] for key, value in changes.items()}
+        pictures = triplets.change_images(pictures[:, tf.newaxis], changes)[:, 0]
+      return {'image': cut(pictures, corners), 'label': tf.gather(labels, rows), 'index': index[part]}
+
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    # The network's own threads must not wait for the input's.
+    options.threading.private_threadpool_size = max(1, len(os.sched_getaffinity(0)) // 2)
+    options.threading.max_intra_op_parallelism = 1
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    steps = tf.data.Dataset.range(start, stop)
+    return steps.map(load, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
+
+  def _corners(self, seeds: tuple[int, int], step: tf.Tensor) -> tf.Tensor:
+    """Where the squares of the global batch begin: [B, 2] int32 rows and columns."""
+    room = max(0, self.config.image_size - SIZE) + 1
+    seed = tf.stack([seeds[0] ^ seeds[1] ^ 0x2545F491, tf.cast(step, tf.int32)])
+    return tf.random.stateless_uniform([self.config.batch_size, 2], seed, 0, room, tf.int32)
+
+  def _sampler(self, seeds: tuple[int, int]) -> Any:
+    """The function from places [B] in the endless series of samples to rows [B] of the training split."""
+    labels = self.people_of('train')
+    if self.config.loss == 'softmax':
+      return lambda places: triplets.shuffled(places, len(labels), seeds)
+    each = self.config.images_per_person
+    order = np.argsort(labels, kind='stable')
+    first, counts = np.unique(labels[order], return_index=True, return_counts=True)[1:]
+
+    def rows_of(places: tf.Tensor) -> tf.Tensor:
+      turn, member = places // each, places % each
+      person = triplets.shuffled(turn, len(counts), seeds)
+      # A person's pictures make an endless series too, of which each turn takes the next ones.
+      element, count = turn // len(counts) * each + member, tf.gather(tf.constant(counts, tf.int64), person)
+      seed = tf.stack([tf.fill(tf.shape(person), tf.constant(s, tf.int64)) for s in seeds], axis=1)
+      seed = tf.concat([seed, (person * 2**31 + element // count)[:, tf.newaxis]], axis=1)
+      taken = tf.raw_ops.RandomIndexShuffle(index=element % count, seed=seed, max_index=count - 1, rounds=4)
+      return tf.gather(tf.constant(order, tf.int64), tf.gather(tf.constant(first, tf.int64), person) + taken)
+
+    return rows_of
+
+  def held_out(self, count: int | None = None) -> dict[str, np.ndarray]:
+    """Pictures of people who are not trained on, in a fixed order: two of each person, then two more, and so on.
+
+    Args:
+      count: how many; all where there are fewer, or where it is None.
+
+    Returns:
+      the keys of a batch as numpy arrays, with the middle square and labels among the people of the test split; and
+      `landmarks`: [N, 68, 2] float32 in [-1, 1] of the square.
+    """
+    data, size = self.data, self.config.image_size
+    labels = self.people_of('test')
+    random = np.random.default_rng(triplets.HELD_OUT_SEED)
+    rank = np.zeros(len(labels), int)
+    for person in np.unique(labels):
+      mine = np.flatnonzero(labels == person)
+      rank[random.permutation(mine)] = np.arange(len(mine))
+    rows = np.lexsort((rank, labels, rank // 2))[:count]
+    pictures = triplets.to_float(data.pictures('test', rows, size))
+    corner = max(0, size - SIZE) // 2
+    seen = min(size, SIZE)  # Pixels of the picture that the square shows.
+    pixels = (data.index('test')['landmarks'][rows] + 1) / 2 * size - corner
+    return {
+      'image': cut(pictures, tf.fill([len(rows), 2], corner)).numpy(),
+      'label': labels[rows],
+      'index': np.arange(len(rows), dtype=np.int64),
+      'landmarks': (pixels / seen * 2 - 1).astype(np.float32),
+    }
+
+
+def cut(pictures: tf.Tensor, corners: tf.Tensor) -> tf.Tensor:
+  """Squares [B, 96, 96, 3] of pictures [B, S, S, 3] from the corners [B, 2] (row, column) on; smaller ones enlarged."""
+  if pictures.shape[1] < SIZE:
+    return tf.image.resize(pictures, [SIZE, SIZE])
+  places = corners[:, :, tf.newaxis] + tf.range(SIZE)
+  pictures = tf.gather(pictures, places[:, 0], batch_dims=1)
+  pictures = tf.gather(tf.transpose(pictures, [0, 2, 1, 3]), places[:, 1], batch_dims=1)
+  return tf.ensure_shape(tf.transpose(pictures, [0, 2, 1, 3]), [None, SIZE, SIZE, 3])
