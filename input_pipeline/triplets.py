@@ -1,16 +1,15 @@
 """Batches of GC-GAN: an input picture, the same person with another expression, and landmarks to compare with."""
 
 import functools
-import os
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline import alignment, dataset
+from input_pipeline import alignment, dataset, steps
 from input_pipeline.dataset import PreparedDataset
+from input_pipeline.steps import shuffled, to_float
 
 # The order of the evaluation pairs is the same for every seed of a run, so that runs are compared on the same pairs.
 HELD_OUT_SEED = 0
@@ -174,14 +173,12 @@ class Triplets:
     """
     config, data = self.config, self.data
     size, count = config.image_size, config.batch_size
-    if count % workers:
-      raise ValueError(f'batch_size={count} is not a multiple of the {workers} workers')
-    part = slice(worker * count // workers, (worker + 1) * count // workers)
+    part = steps.part_of(config, worker, workers)
     with tf.device('/CPU:0'):
       pairs = tf.constant(self.pairs('train'))
       table = {key: tf.constant(data.index('train')[key]) for key in ('landmarks', 'expression', 'identity')}
     images = data.images('train', size) if data.fits('train', size) else None
-    seeds = (config.seed, zlib.crc32(phase.encode()) & 0x7FFFFFFF)
+    seeds = steps.phase_seeds(config, phase)
 
     def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
       index = tf.range(count, dtype=tf.int64)
@@ -213,15 +210,7 @@ class Triplets:
         'index': index[part],
       }
 
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = False
-    # The network's own threads must not wait for the input's.
-    options.threading.private_threadpool_size = max(1, len(os.sched_getaffinity(0)) // 2)
-    options.threading.max_intra_op_parallelism = 1
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    steps = tf.data.Dataset.range(start, stop)
-    return steps.map(load, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
+    return steps.by_step(load, start, stop)
 
   def held_out(self, count: int | None = None) -> dict[str, np.ndarray]:
     """The evaluation pairs of people who are not trained on, in a fixed order.
@@ -317,24 +306,6 @@ def spread_order(identity: np.ndarray, expression: np.ndarray, seed: int) -> np.
     ranks[place] = rank + 1
     final.append((rank, place, row))
   return np.array([row for _, _, row in sorted(final)], np.int64)
-
-
-def shuffled(element: tf.Tensor, count: int, seeds: Sequence[int]) -> tf.Tensor:
-  """Where element number e of an endless series stands: a new permutation of 0..count-1 each epoch, nothing kept.
-
-  Args:
-    element: [B] int64.
-    count: length of an epoch.
-    seeds: two numbers below 2**31.
-  """
-  epoch, position = tf.math.floordiv(element, count), tf.math.floormod(element, count)
-  seed = tf.stack([tf.fill(tf.shape(epoch), tf.constant(s, tf.int64)) for s in seeds] + [epoch], axis=1)
-  return tf.raw_ops.RandomIndexShuffle(index=position, seed=seed, max_index=tf.constant(count - 1, tf.int64), rounds=4)
-
-
-def to_float(image: tf.Tensor) -> tf.Tensor:
-  """uint8 -> float32 in [-1, 1]."""
-  return tf.cast(image, tf.float32) / 127.5 - 1
 
 
 def draw_changes(config: Any, seeds: Sequence[int], step: tf.Tensor) -> dict[str, tf.Tensor] | None:
