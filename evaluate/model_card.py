@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluate.provenance import TRAINED_MODEL, VERSION
 from evaluate.results import read_results, write_value
+from models.runs import load_labels
 
 _TITLES = {
   'gcgan': (
@@ -56,7 +57,7 @@ def model_card(workdir: str | Path, config: Any, step: int, signatures: Sequence
 | Method | {paper} |
 | Made by | Personae {VERSION}, `{config.system}`, {step:,} training steps, seed {config.seed} |
 | Pictures | {config.image_size} x {config.image_size} pixels, aligned crops (`alignment={config.alignment}`) |
-| Signatures | {', '.join(f'`{s}`' for s in signatures)}; uint8 pictures in and out, any batch size |
+| Signatures | {', '.join(f'`{s}`' for s in signatures)}; uint8 pictures in and out, any batch size{_labels(workdir)} |
 | Licence | The code is Apache-2.0. The weights may be used as far as the licence of the data below allows |
 
 ## Data
@@ -88,6 +89,11 @@ it (IPTC digital source type `{TRAINED_MODEL.rsplit('/', 1)[1]}`); do not remove
 
 {_settings(config)}
 """
+
+
+def _labels(workdir: str | Path) -> str:
+  names = ', '.join(f'{number} {name}' for number, name in enumerate(load_labels(workdir)))
+  return f'; labels: {names}' if names else ''
 
 
 # What users of a model ask first; results.json has the rest.

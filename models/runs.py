@@ -1,6 +1,7 @@
 """A run on disk: one directory that a person can read and that alone repeats the run.
 
     RUN/flags.cfg                          the effective settings; `train.main --flagfile=RUN/flags.cfg` repeats the run
+    RUN/labels.txt                         what the numbers of the labels mean that the model is driven by, if it is
     RUN/environment.json                   versions, commit and devices
     RUN/stats.jsonl                        one row a log step
     RUN/checkpoints/PHASE/ckpt-STEP.*      everything that training changes
@@ -35,8 +36,9 @@ from models.config import ConfigError, format_value
 from models.registry import SYSTEMS
 from models.system import System
 
-__all__ = ['build', 'checkpoint_path', 'checkpoint_steps', 'copy_weights', 'damage', 'last_checkpoint', 'load_config',
-           'lock', 'read_checkpoint', 'remove_checkpoint', 'restore', 'save_checkpoint', 'save_flags', 'write_file']
+__all__ = ['build', 'check_labels', 'checkpoint_path', 'checkpoint_steps', 'copy_weights', 'damage', 'last_checkpoint',
+           'load_config', 'load_labels', 'lock', 'read_checkpoint', 'remove_checkpoint', 'restore', 'save_checkpoint',
+           'save_flags', 'save_labels', 'write_file']
 
 
 # Settings.
@@ -57,6 +59,26 @@ def save_flags(config: Any, workdir: str | os.PathLike) -> None:
 def load_config(workdir: str | os.PathLike) -> Any:
   """Reads the settings of a run back; see `checkpoints.read_settings`."""
   return read_settings(workdir, {name: system.Config for name, system in SYSTEMS.items()})
+
+
+def save_labels(labels: list[str], workdir: str | os.PathLike) -> None:
+  """Writes RUN/labels.txt, the names of the labels 0, 1, ... that the model is driven by; nothing if there are none."""
+  if labels:
+    write_file(pathlib.Path(workdir) / 'labels.txt', '\n'.join(labels) + '\n')
+
+
+def load_labels(workdir: str | os.PathLike) -> list[str]:
+  """What `save_labels` wrote; empty if nothing."""
+  path = pathlib.Path(workdir).expanduser() / 'labels.txt'
+  return path.read_text().splitlines() if path.is_file() else []
+
+
+def check_labels(labels: list[str], workdir: str | os.PathLike, dataset: str) -> None:
+  """Raises ConfigError if a data set's labels do not mean what those of a run do; there may be none."""
+  known = load_labels(workdir)
+  if known and labels and known != labels:
+    raise ConfigError(f'{workdir} is driven by the labels {", ".join(known)}; those of --dataset={dataset} are '
+                      f'{", ".join(labels)}: take a data set with the same names in the same order', ('dataset',))
 
 
 @contextlib.contextmanager

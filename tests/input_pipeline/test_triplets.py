@@ -209,6 +209,13 @@ def test_onehot_labels_fit_the_data(faces, count):
     triplets.Triplets(GCGANConfig.tiny(**onehot)).describe()  # Before anything is rendered.
 
 
+def test_only_a_onehot_model_is_driven_by_labels(faces):
+  settings = {'dataset': str(faces), 'expressions': 3}
+  assert triplets.Triplets(GCGANConfig.tiny(**settings)).labels == []
+  onehot = GCGANConfig.tiny(**settings, condition='onehot', pretrain_steps=0)
+  assert triplets.Triplets(onehot).labels == list(builders.EXPRESSIONS)
+
+
 @pytest.mark.parametrize('setting, made', [('alignment', 'similarity'), ('template_scale', 0.7)])
 def test_settings_of_another_crop_are_refused(faces, tmp_path, setting, made):
   folder = tmp_path / 'data'

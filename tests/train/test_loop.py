@@ -134,6 +134,21 @@ def test_a_finished_run_says_so_and_is_evaluated(undisturbed, tmp_path, capsys, 
   assert (results['system'], results['step'], results['results']) == ('toy', 8, [row])
 
 
+def test_labels_that_mean_something_else_are_refused(tmp_path, monkeypatch):
+  from evaluate.main import evaluate_run
+  monkeypatch.setattr(ToyPipeline, 'labels', ['sad', 'glad'], raising=False)
+  config = ToyConfig.tiny(warm_steps=0, evaluate=False)
+  train_and_evaluate(config, tmp_path / 'run')
+  monkeypatch.setattr(ToyPipeline, 'labels', ['glad', 'sad'])
+  started = dataclasses.replace(config, init_from=str(tmp_path / 'run'))
+  for use in (lambda: train_and_evaluate(config, tmp_path / 'run'),
+              lambda: train_and_evaluate(started, tmp_path / 'new'),
+              lambda: evaluate_run(tmp_path / 'run', dataset='others')):
+    with pytest.raises(ConfigError, match=r'driven by the labels sad, glad; those of --dataset=\w+ are glad, sad'):
+      use()
+  assert not (tmp_path / 'new').exists() and not (tmp_path / 'run' / 'eval').exists()
+
+
 def test_only_a_longer_duration_is_taken(undisturbed, tmp_path):
   workdir = copy(undisturbed, tmp_path / 'run')
   before = {p: p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
