@@ -20,7 +20,7 @@ from evaluate import intervals
 from evaluate.charts import save_curves
 from evaluate.intervals import MIN_PEOPLE, MIN_SEEDS, Estimate
 from evaluate.results import Measure, Row, find_row, make_row, make_table, read_results, write_value
-from models import commands, runs
+from models import SYSTEMS, commands, runs
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('output', 'runs/compare', 'Folder for compare.json and curves.png.', flag_values=FLAGS)
@@ -30,12 +30,13 @@ flags.DEFINE_string(
 
 
 class Run(NamedTuple):
-  """An evaluated run: its folder, config, rows of results.json and arrays of samples.npz."""
+  """An evaluated run: its folder, config, rows of results.json, arrays of samples.npz, and the step they are of."""
 
   path: Path
   config: Any
   rows: list[Row]
   samples: dict[str, np.ndarray]
+  step: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,19 @@ def read_run(path: str | Path) -> Run:
   if file.is_file():
     with np.load(file, allow_pickle=False) as arrays:
       samples = dict(arrays)
-  return Run(path, config, results['results'], samples)
+  return Run(path, config, results['results'], samples, results['step'])
+
+
+def stale(run: Run) -> str:
+  """One line where a run was trained further after its evaluation, else nothing."""
+  phases = SYSTEMS[run.config.system].phases(run.config)
+  steps = next((found for phase in reversed(phases) if (found := runs.checkpoint_steps(run.path, phase))), [run.step])
+  if steps[-1] == run.step:
+    return ''
+  return (
+    f'{run.path} was evaluated at step {run.step:,} and is at step {steps[-1]:,} now: its figures are the old ones '
+    f'(python -m evaluate.main --workdir={run.path})'
+  )
 
 
 def group(given: Sequence[Run], arm_of: Callable[[Any], str] | None = None) -> list[Arm]:
@@ -268,6 +281,7 @@ def compare(
     seeds = ', '.join(str(seed) for seed in arm.runs)
     where = ', '.join(str(run.path) for run in arm.runs.values())
     text.append(f'{arm.name}: seed{"s" * (len(arm.runs) > 1)} {seeds} ({where})')
+  text += filter(None, map(stale, given))
   lines = [
     [metric + (f' ({embedding})' if embedding else '')]
     + [write_value(find_row(rows[arm.name], metric, 'model', slice, embedding=embedding)) for arm in arms]

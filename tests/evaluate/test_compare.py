@@ -91,6 +91,17 @@ def test_difference_of_a_ratio_by_hand(tmp_path):
   assert intervals.MIN_PEOPLE == 20 and intervals.MIN_SEEDS == 3
 
 
+def test_a_run_that_was_trained_further_is_named(tmp_path, capsys):
+  a, b = make_run(tmp_path / 'a'), make_run(tmp_path / 'b', width=0.5)
+  for run, steps in ((a, (9,)), (b, (9, 20))):
+    (run / 'checkpoints' / 'train').mkdir(parents=True)
+    for step in steps:
+      runs.checkpoint_path(run, 'train', step).with_suffix('.index').touch()
+  compare.compare([a, b], tmp_path / 'out')
+  found = [line for line in capsys.readouterr().out.splitlines() if 'evaluated at' in line]
+  assert len(found) == 1 and found[0].startswith(f'{b} was evaluated at step 9 and is at step 20 now')
+
+
 def test_user_errors_are_one_line(tmp_path, capsys):
   a = make_run(tmp_path / 'a')
   (tmp_path / 'b').mkdir()
