@@ -1,7 +1,10 @@
 """Evaluates a run: `python -m evaluate.main --workdir=RUN` writes `RUN/eval/results.json` and figures, and prints the
-table. With `--dataset=DATA` they go to `RUN/eval/DATA/` (its last part), so that the run's own figures stay."""
+table. With `--dataset=DATA` they go to `RUN/eval/DATA/` (its last part; `DATA-2` where another data set of that name
+was there first), so that the run's own figures stay."""
 
 import dataclasses
+import itertools
+import json
 import sys
 import time
 from pathlib import Path
@@ -11,6 +14,7 @@ from absl import flags
 
 from evaluate import EVALUATIONS
 from evaluate.results import summary, write_results
+from input_pipeline import PIPELINES
 from models import commands, runs
 
 FLAGS = flags.FlagValues()
@@ -37,16 +41,18 @@ def evaluate_run(
     What `results.json` holds.
   Raises:
     FileNotFoundError: if there is no run.
+    ConfigError: if the model is driven by labels that mean something else in the data set.
   """
   workdir = Path(workdir)
   start = time.time()
   config = config or runs.load_config(workdir)
-  if model is None:
-    model = runs.restore(workdir)
   output = workdir / 'eval'
   if dataset and dataset != config.dataset:
     config = dataclasses.replace(config, dataset=dataset)
-    output /= Path(dataset).expanduser().resolve().name
+    output = _folder(output, dataset)
+  runs.check_labels(getattr(PIPELINES[config.system](config), 'labels', []), workdir, config.dataset)
+  if model is None:
+    model = runs.restore(workdir)
   with model.averaged_weights():
     rows = EVALUATIONS[config.system](model, config, output, **options)
   results = write_results(output / 'results.json', config.system, int(model.step), config.dataset, rows)
@@ -54,6 +60,21 @@ def evaluate_run(
     print(f'\n{summary(rows, protocol)}')
   print(f'\n{output / "results.json"} ({time.time() - start:.0f} s)', flush=True)
   return results
+
+
+def _folder(output: Path, dataset: str) -> Path:
+  """Where the figures on a data set go that is not the run's own; two data sets of one name get a folder each."""
+  wanted = Path(dataset).expanduser().resolve()
+  folders = (output / (wanted.name + f'-{number}' * (number > 1)) for number in itertools.count(1))
+  return next(folder for folder in folders if _measured_on(folder / 'results.json') in (None, wanted))
+
+
+def _measured_on(file: Path) -> Path | None:
+  """The data set of a results.json; None where there is no such file, or a damaged one."""
+  try:
+    return Path(json.loads(file.read_text())['data']).expanduser().resolve()
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
 
 
 def main(argv: list[str]) -> None:

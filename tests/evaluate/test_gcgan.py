@@ -213,6 +213,17 @@ def test_the_command_writes_results_and_prints_the_table(batch, tmp_path, monkey
   assert capsys.readouterr().err.startswith('error: --inception_weights=/none.h5: there is no such file')
 
 
+def test_two_data_sets_of_one_name_keep_their_results(tmp_path, monkeypatch):
+  monkeypatch.setitem(evaluate_main.EVALUATIONS, 'gcgan', lambda model, config, output: [])
+  config = GCGANConfig.tiny()
+  model = runs.build(config)
+  for dataset in ('some/others', 'more/others', 'some/others', 'more/others/'):
+    evaluate_main.evaluate_run(tmp_path, model, config, dataset)
+  files = sorted((tmp_path / 'eval').rglob('results.json'))
+  assert [json.loads(file.read_text())['data'] for file in files] == ['some/others', 'more/others/']
+  assert [file.parent.name for file in files] == ['others', 'others-2']
+
+
 PHOTOS = Path(__file__).parents[3] / 'shared' / 'data' / 'clear' / 'london'
 
 
