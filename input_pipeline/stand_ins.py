@@ -264,13 +264,13 @@ def photograph(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
     [S, S, 3] uint8.
   """
   size = len(picture)
-  light = np.clip(picture, 0, 1) ** 2.2 * np.exp(random.normal() * 0.18 + random.normal(size=3) * [0.06, 0.02, 0.06])
+  light = np.clip(picture, 0, 1) ** 2.2 * np.exp(random.normal() * 0.18 + random.normal(size=3) * [0.04, 0.01, 0.04])
   light = ndimage.gaussian_filter(light, [random.uniform(0.15, 0.8) * size / 96] * 2 + [0])
   gain, floor = random.uniform(2e-4, 1.5e-3), random.uniform(1e-3, 5e-3)
   light += random.normal(size=light.shape) * np.sqrt(light * gain + floor**2)
   display = np.clip(light, 0, 1) ** (np.exp(random.normal() * 0.06) / 2.2)
   grey = display.mean(axis=-1, keepdims=True)
-  display = grey + (display - grey) * np.exp(random.normal() * 0.12)
+  display = grey + (display - grey) * np.exp(random.normal() * 0.1)
   file = io.BytesIO()
   Image.fromarray(np.clip(np.rint(display * 255), 0, 255).astype(np.uint8)).save(
     file, 'JPEG', quality=int(random.integers(70, 97))

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -109,6 +110,40 @@ def test_celeba_has_drivers_with_or_without_identities(tmp_path):
     layouts.list_layout('celeba', folder)
 
 
+def test_labels_of_people_come_from_their_folders(tmp_path):
+  files = ['0000045/001.jpg', '0000045/b/002.jpg', '0000099/001.png', '0000099/x.txt', 'a.jpg']
+  casia = write_tree(tmp_path / 'casia', files)
+  found, skipped = layouts.list_layout('casia_webface', casia)
+  assert labels(found) == {
+    '0000045/001.jpg': ('0000045', 'unlabelled'),
+    '0000045/b/002.jpg': ('0000045', 'unlabelled'),
+    '0000099/001.png': ('0000099', 'unlabelled'),
+  }
+  assert skipped == {'a.jpg': 'not in a folder that is named after the person'}
+
+  lfw = write_tree(tmp_path / 'lfw_all', ['lfw/Ann_Lee/Ann_Lee_0001.jpg', 'pairs.txt'])
+  assert labels(layouts.list_layout('lfw', lfw)[0]) == {'lfw/Ann_Lee/Ann_Lee_0001.jpg': ('Ann_Lee', 'unlabelled')}
+  assert len(layouts.list_layout('lfw', f'{lfw}/lfw')[0]) == 1
+
+  old = write_tree(tmp_path / 'vgg', ['Ann_Lee/00000001.jpg', 'Bo_Ek/00000001.jpg'])
+  assert [photo.split for photo in layouts.list_layout('vggface', old)[0]] == ['', '']
+  new = write_tree(tmp_path / 'vgg2', ['train/n000002/0001_01.jpg', 'test/n000001/0001_01.jpg', 'train/b.jpg'])
+  found, skipped = layouts.list_layout('vggface', new)
+  assert {photo.file: (photo.identity, photo.split) for photo in found} == {
+    'test/n000001/0001_01.jpg': ('n000001', 'test'),
+    'train/n000002/0001_01.jpg': ('n000002', 'train'),
+  }
+  assert list(skipped) == ['train/b.jpg']
+
+
+def test_plain_folders_have_no_labels(tmp_path):
+  folder = write_tree(tmp_path, ['a.jpg', 'x/y/b.png', 'x/notes.txt', '.hidden.jpg'])
+  assert labels(layouts.list_layout('plain', folder)[0]) == {
+    'a.jpg': ('a.jpg', 'unlabelled'),
+    'x/y/b.png': ('x/y/b.png', 'unlabelled'),
+  }
+
+
 @pytest.mark.parametrize(
   'layout, files, message',
   [
@@ -116,6 +151,8 @@ def test_celeba_has_drivers_with_or_without_identities(tmp_path):
     ('ckplus', ['Emotion/a.txt'], 'has no cohn-kanade-images; --input must be the folder of cohn-kanade-images/S005'),
     ('ckplus', ['cohn-kanade-images/a.txt'], 'has no Emotion; --input must be the folder of cohn-kanade-images/S005'),
     ('bu4dfe', ['BU_4DFE/F001/Angry/000.jpg'], 'holds none of its pictures; --input must be the folder of F001/Angry'),
+    ('lfw', ['a.txt'], 'holds none of its pictures; --input must be the folder of Aaron_Eckhart/Aaron_Eckhart_0001'),
+    ('casia_webface', ['001.jpg'], 'holds none of its pictures; --input must be the folder of 0000045/001.jpg'),
     ('celeba', ['000001.jpg'], 'has no img_align_celeba; --input must be the folder of img_align_celeba/000001.jpg'),
   ],
 )
@@ -157,6 +194,17 @@ def test_multipie_and_celeba_become_data_sets(tmp_path, capsys):
   assert data.expressions == ['neutral', 'smile'] and len(index['file']) == 4 and data.count('test') == 2
   assert [data.identities[i] for i in data.index('test')['identity']] == ['250', '250']
   assert set(index['pose']) == {-15} and set(index['light']) == {8}
+
+  # The same pictures as people without expressions, in GANFaces' crop.
+  people = [f'--input={tmp_path}/pie/session01/multiview', '--alignment=box', '--detector=dlib', '--crop_size=64']
+  assert run('casia_webface', *people)[0] == 0
+  boxed = dataset.open_dataset(str(tmp_path / 'casia_webface.data'))
+  assert boxed.expressions == ['unlabelled'] and boxed.fingerprint['detector'] == 'dlib'
+  assert boxed.count('train') == 4 and boxed.count('test') == 2
+  eyes = boxed.index('train')['landmarks'][:, 36:48].mean(axis=(0, 1))
+  assert np.abs(eyes - [0, -0.22]).max() < 0.08
+  code, text = run('plain', '--detector=mtcnn', f'--input={tmp_path}/pie')
+  assert code == 2 and '--detector=mtcnn is for --alignment=box' in text.err
 
   code, text = run('celeba', f'--input={tmp_path}/celeba', '--test_identities=1')
   assert code == 2 and 'all of these are driving faces' in text.err
