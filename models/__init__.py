@@ -4,10 +4,12 @@ import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on the machine, at import.
 
+from models.ganfaces import GANFaces
+from models.ganfaces_config import GANFacesConfig
 from models.gcgan import GCGAN
 from models.gcgan_config import GCGANConfig
 from models.registry import SYSTEMS
 from models.runs import load_config, restore
 from models.system import System
 
-__all__ = ['GCGAN', 'GCGANConfig', 'SYSTEMS', 'System', 'load_config', 'restore']
+__all__ = ['GANFaces', 'GANFacesConfig', 'GCGAN', 'GCGANConfig', 'SYSTEMS', 'System', 'load_config', 'restore']

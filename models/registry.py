@@ -1,7 +1,8 @@
 """Systems by name. A system registers by one line here."""
 
+from models.ganfaces import GANFaces
 from models.gcgan import GCGAN
 from models.nn4 import NN4
 from models.system import System
 
-SYSTEMS: dict[str, type[System]] = {'gcgan': GCGAN, 'nn4': NN4}
+SYSTEMS: dict[str, type[System]] = {'gcgan': GCGAN, 'ganfaces': GANFaces, 'nn4': NN4}

@@ -66,7 +66,7 @@ def test_initial_weights():
 def test_instance_norm_normalises_each_map():
   values = tf.random.stateless_normal([2, 5, 4, 3], [0, 0]) * 3 + 100
   layer = InstanceNorm()
-  layer.build(values.shape)
+  layer(values)
   layer.gamma.assign([1.0, 2.0, 3.0])
   layer.beta.assign([0.0, 1.0, 2.0])
   plain = (values - values.numpy().mean((1, 2), keepdims=True)) / np.sqrt(
@@ -88,6 +88,10 @@ def test_rate_is_halved_seven_times():
     assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0.9, 0.999, 1e-8)
   np.testing.assert_allclose(Halvings(step.assign(10**6), config.learning_rate, after)(0), 6.25e-7, rtol=1e-5)
   np.testing.assert_allclose(Halvings(step, config.learning_rate, after, 5e-6)(0), 5e-6, rtol=1e-5)
+  floored = make_system(learning_rate_steps=124_000, learning_rate=8e-5, learning_rate_floor=5e-5)
+  for at, rate in ((63_999, 8e-5), (64_000, 5e-5)):
+    floored.step.assign(at)
+    np.testing.assert_allclose(floored.generator_optimizer._learning_rate(7), rate, rtol=1e-5)
 
 
 def plain_round(system, batch):
@@ -319,6 +323,12 @@ def test_translations_depend_on_seed_and_index_alone():
   assert {k: v.shape for k, v in system.scores(renders, first).items()} == {'photo_error': (4,), 'cycle_error': (4,)}
   with pytest.raises(ValueError, match='inverse=false has trained no inverse generator'):
     make_system(**SIMGAN).invert(renders)
+
+
+def test_an_embedding_that_is_not_there_is_told():
+  with pytest.raises(FileNotFoundError, match='--embedding=nowhere.keras: there is no such file'):
+    make_system(embedding='nowhere.keras').compile()
+  make_system(embedding='nowhere.keras').translate(tf.zeros([1, 16, 16, 3]))  # A trained model needs none.
 
 
 def test_one_face_for_all_is_warned_of():
