@@ -1,10 +1,10 @@
 """Measures whether the face world looks like people, and shows it.
 
-    python -m evaluate.face_world --output=docs/results/face_world.json
+    python -m evaluate.face_world --output=FIGURES.json
 
-Also writes `face_world.png` (8 x 8 random faces, fixed seed, not chosen) into the folder above the figures', and puts
-the table into the `face_world.md` that is there. A few minutes on two cores. The London photographs are looked for in
-`--photographs`; without them the comparison with photographs is left out, and the file says so.
+Also draws 8 x 8 random faces (fixed seed, not chosen): FIGURES.png. With `--page=PAGE.md` they go to PAGE.png, and the
+page gets the table. A few minutes on two cores. The London photographs are looked for in `--photographs`; without them
+the comparison with photographs is left out, and the file says so.
 """
 
 import json
@@ -20,7 +20,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from evaluate import embeddings, metrics
 from evaluate.provenance import save_image
-from models import commands
+from models import commands, runs
 from models.face3d.expressions import EXPRESSIONS, act
 from models.face3d.morphable import MorphableModel, load_face_model
 from models.face3d.people import draw_background, draw_light, draw_person, stack_people
@@ -203,7 +203,8 @@ def update_page(path: Path, rows: dict[str, dict[str, Any]]) -> None:
 
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string('output', 'docs/results/face_world.json', 'Where the figures go.', flag_values=FLAGS)
+flags.DEFINE_string('output', 'runs/face_world/face_world.json', 'Where the figures go (.json).', flag_values=FLAGS)
+flags.DEFINE_string('page', '', 'A Markdown page whose table and picture are made anew.', flag_values=FLAGS)
 flags.DEFINE_string(
   'photographs', '../shared/data/clear/london', 'Folder of the London photographs.', flag_values=FLAGS
 )
@@ -211,15 +212,16 @@ flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
-  output = Path(FLAGS.output)
+  output, page = Path(FLAGS.output), Path(FLAGS.page)
+  if output.suffix != '.json':
+    raise ValueError(f'--output={output} has to end in .json')
   output.parent.mkdir(parents=True, exist_ok=True)
   model = load_face_model()
-  save_image(output.parent.parent / 'face_world.png', sheet(model), 'face world')
+  save_image((page if FLAGS.page else output).with_suffix('.png'), sheet(model), 'face world')
   rows = measure(model, FLAGS.photographs if os.path.isdir(FLAGS.photographs) else '')
   note = '' if rows['photograph_distance']['count'] else f'no photographs in {FLAGS.photographs}'
-  output.write_text(json.dumps({'size': SIZE, 'skipped': note, 'gates': rows}, indent=2) + '\n')
-  page = output.parent.parent / 'face_world.md'
-  if page.exists():
+  runs.write_file(output, json.dumps({'size': SIZE, 'skipped': note, 'gates': rows}, indent=2) + '\n')
+  if FLAGS.page:
     update_page(page, rows)
   for name, row in rows.items():
     print(f'{name}: {row["value"]} (limit {row["limit"]}, passed: {row["passed"]})')

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from evaluate import face_world
+from models import commands
 from models.face3d.morphable import load_face_model
 
 DOCS = Path(__file__).parents[2] / 'docs'
@@ -32,6 +33,23 @@ def test_update_page_keeps_the_words(tmp_path):
   page.write_text('nothing')
   with pytest.raises(ValueError, match='needs the line'):
     face_world.update_page(page, rows)
+
+
+@pytest.mark.parametrize('page', ['', 'page.md'])
+def test_the_command_writes_where_it_is_told_and_nowhere_else(tmp_path, monkeypatch, page):
+  monkeypatch.setattr(face_world, 'load_face_model', lambda: None)
+  monkeypatch.setattr(face_world, 'sheet', lambda model: np.zeros((8, 8, 3), np.uint8))
+  row = {'value': 0.5, 'limit': 0.4, 'passed': True, 'count': 0, 'what': 'faces'}
+  monkeypatch.setattr(face_world, 'measure', lambda model, photographs: {name: row for name in face_world.GATES})
+  monkeypatch.chdir(tmp_path)
+  for name in ('page.md', 'face_world.md'):
+    (tmp_path / name).write_text(f'{face_world.MARK}{face_world.MARK}')
+  argv = ['face_world', '--output=new/figures.json', '--photographs=none', f'--page={page}']
+  assert commands.run(face_world.main, argv) == 0
+  files = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob('*') if p.is_file()}
+  assert files == {'page.md', 'face_world.md', 'new/figures.json', 'page.png' if page else 'new/figures.png'}
+  assert ['faces' in (tmp_path / name).read_text() for name in ('page.md', 'face_world.md')] == [bool(page), False]
+  assert json.loads((tmp_path / 'new/figures.json').read_text())['skipped'] == 'no photographs in none'
 
 
 def test_alignment_removes_turn_scale_and_place():
