@@ -98,6 +98,8 @@ class GCGANConfig(DataConfig, RunConfig):
 
   @classmethod
   def tiny(cls, **changes) -> 'GCGANConfig':
-    """The smallest real GC-GAN, for tests; its rate is low, as Adam amplifies rounding where batches are this small."""
-    return cls(**{'image_size': 32, 'width': 1 / 16, 'batch_size': 4, 'pretrain_steps': 2, 'train_steps': 2,
-                  'critic_steps': 2, 'learning_rate': 5e-5, 'learning_rate_floor': 1e-5, **changes})
+    """The smallest real GC-GAN with all phases, for tests; its rates are low, as Adam amplifies rounding where batches
+    are this small."""
+    return cls(**{'image_size': 32, 'width': 1 / 16, 'batch_size': 4, 'pretrain_steps': 2, 'warm_steps': 2,
+                  'train_steps': 2, 'critic_steps': 2, 'warm_learning_rate': 5e-5, 'learning_rate': 5e-5,
+                  'learning_rate_floor': 1e-5, **changes})

@@ -219,7 +219,7 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, capsys)
   assert 'no fair comparison' not in capsys.readouterr().out
   runs.save_flags(GCGANConfig.tiny(contrastive_weight=0.0, train_steps=9), tmp_path / 'large')
   arms.read_arms([trained['full0'], tmp_path / 'large'])
-  assert 'warm_steps + train_steps=9 (not 2)' in capsys.readouterr().out
+  assert 'warm_steps + train_steps=11 (not 4)' in capsys.readouterr().out
 
 
 def test_an_embedding_may_not_bring_code(tmp_path):

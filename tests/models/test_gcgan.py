@@ -219,7 +219,7 @@ def first_step(phase, **changes):
 @pytest.mark.parametrize(['phase', 'changes', 'gone'], [
     ('train', {'adversarial_weight': 0.0, 'critic_steps': 0}, {'adversarial_loss', 'critic_loss', 'gradient_penalty'}),
     ('train', {'penalty_weight': 0.0}, {'gradient_penalty'}),
-    ('train', {'image_weight': 0.0}, set()), ('pretrain', {'contrastive_weight': 0.0}, set()),
+    ('train', {'image_weight': 0.0, 'warm_steps': 0}, set()), ('pretrain', {'contrastive_weight': 0.0}, set()),
     ('pretrain', {'landmark_weight': 0.0}, set())])
 def test_a_zero_weight_removes_its_term(phase, changes, gone):
   logs, all_logs = first_step(phase, **changes), first_step(phase)
