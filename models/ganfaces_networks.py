@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.ganfaces_config import GANFacesConfig
-from models.layers import InstanceNorm
+from models.layers import InstanceNorm, UpsampleConv
 
 __all__ = ['BLOCKS', 'autoencoder_network', 'generator_network', 'keep_shape']
 
@@ -105,10 +105,10 @@ def autoencoder_network(config: GANFacesConfig, domain: str) -> tf.keras.Model:
   bottom = values.shape[1]
   code = dense(tf.keras.layers.Flatten()(values), config.discriminator_code)
   values = tf.keras.layers.Reshape([bottom, bottom, width])(dense(code, bottom * bottom * width))
-  for block in range(1, repeats + 1):
-    values = conv(conv(values, width), width)
-    if block < repeats:
-      values = tf.keras.layers.UpSampling2D(2, dtype=policy)(values)
+  values = conv(conv(values, width), width)
+  for _ in range(1, repeats):
+    values = UpsampleConv(width, 'elu', glorot(), dtype=policy)(values)
+    values = conv(values, width)
   values = conv(tf.cast(values, tf.float32), 3, activation=None, dtype='float32')
   edge = (values.shape[1] - size) // 2  # 112 -> 108: the middle.
   return tf.keras.Model(image, values[:, edge:edge + size, edge:edge + size], name=f'{domain}_discriminator')

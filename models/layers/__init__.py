@@ -2,5 +2,6 @@
 
 from models.layers.normalization import ChannelLayerNorm, InstanceNorm
 from models.layers.optimizers import Adam, Halvings, StepDecay
+from models.layers.upsampling import UpsampleConv
 
-__all__ = ['Adam', 'ChannelLayerNorm', 'Halvings', 'InstanceNorm', 'StepDecay']
+__all__ = ['Adam', 'ChannelLayerNorm', 'Halvings', 'InstanceNorm', 'StepDecay', 'UpsampleConv']

@@ -11,7 +11,7 @@ from models.config import ConfigError
 from models.ganfaces import GANFaces, GANFacesConfig, mean_distance
 from models.ganfaces_identity import View, cut_square, turn_points
 from models.ganfaces_networks import autoencoder_network, generator_network
-from models.layers import Halvings, InstanceNorm
+from models.layers import Halvings, InstanceNorm, UpsampleConv
 
 
 def make_batch(config, seed=0):
@@ -73,6 +73,21 @@ def test_instance_norm_normalises_each_map():
       values.numpy().var((1, 2), keepdims=True) + 1e-5)
   np.testing.assert_allclose(layer(values), plain * [1.0, 2.0, 3.0] + [0.0, 1.0, 2.0], atol=1e-4)
   assert not InstanceNorm(affine=False)(values).numpy().mean().round(4) and not InstanceNorm(affine=False).weights
+
+
+def test_upsampling_convolution_is_the_plain_one():
+  inputs = tf.random.stateless_normal([2, 5, 4, 3], [0, 0])
+  layer = UpsampleConv(6, 'elu', tf.keras.initializers.RandomNormal(seed=0))
+  layer(inputs)
+  layer.bias.assign(tf.range(6.0) - 3)
+  with tf.GradientTape(persistent=True) as tape:
+    tape.watch(inputs)
+    received = layer(inputs)
+    expected = tf.nn.elu(tf.nn.conv2d(tf.repeat(tf.repeat(inputs, 2, 1), 2, 2), layer.kernel, 1, 'SAME') + layer.bias)
+  np.testing.assert_allclose(received, expected, atol=1e-6)
+  for a, b in zip(*(tape.gradient(v, [inputs, layer.kernel, layer.bias]) for v in (received, expected)),
+                  strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
 
 
 def test_rate_is_halved_seven_times():
