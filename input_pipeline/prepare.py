@@ -349,7 +349,7 @@ def main(argv: Sequence[str]) -> None:
     runner=values.runner,
     processes=values.processes,
   )
-  reports.report(statistics, values.output)
+  reports.report(statistics, values.output, values.alignment)
 
 
 if __name__ == '__main__':
