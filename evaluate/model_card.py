@@ -14,7 +14,12 @@ _TITLES = {
     'GC-GAN',
     'shows a photographed person with the facial expression of given landmarks',
     'Qiao et al. 2018, https://arxiv.org/abs/1802.01822',
-  )
+  ),
+  'nn4': (
+    'NN4',
+    'maps a face to a code near those of the same person; to train and judge generators, not to identify people',
+    'Schroff et al. 2015, https://arxiv.org/abs/1503.03832; Gecer et al. 2018, https://arxiv.org/abs/1804.03675',
+  ),
 }
 
 
@@ -57,7 +62,7 @@ def model_card(workdir: str | Path, config: Any, step: int, signatures: Sequence
 | Method | {paper} |
 | Made by | Personae {VERSION}, `{config.system}`, {step:,} training steps, seed {config.seed} |
 | Pictures | {config.image_size} x {config.image_size} pixels, aligned crops (`alignment={config.alignment}`) |
-| Signatures | {', '.join(f'`{s}`' for s in signatures)}; uint8 pictures in and out, any batch size{_labels(workdir)} |
+| Signatures | {', '.join(f'`{s}`' for s in signatures)}; pictures are uint8, any batch size{_labels(workdir)} |
 | Licence | The code is Apache-2.0. The weights may be used as far as the licence of the data below allows |
 
 ## Data

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.layers.dlib_weights import BLOCKS, read_weights
+from models.layers.sampling import sample_bilinear
 
 SIZE = 150  # Pixels of a chip.
 PADDING = 0.25  # Of a chip, beyond the box of the mean face, in parts of that box.
@@ -98,7 +99,7 @@ def chips(images: tf.Tensor, landmarks: tf.Tensor, size: int = SIZE) -> tf.Tenso
     )
   height, width = images.shape[1:3]
   pixels = ((landmarks + 1) * tf.constant([width, height], tf.float32) - 1) / 2
-  return _sample((images + 1) * 127.5, _places(pixels, size))
+  return sample_bilinear((images + 1) * 127.5, _places(pixels, size))
 
 
 def _places(pixels: tf.Tensor, size: int) -> tf.Tensor:
@@ -124,26 +125,3 @@ def _places(pixels: tf.Tensor, size: int) -> tf.Tensor:
   y, x = np.mgrid[:size, :size].reshape(2, -1).astype(np.float32) - (size - 1) / 2
   places = centre + turn(x, y, (size * length - 1) / ((size - 1) * length))
   return tf.reshape(places, [-1, size, size, 2])
-
-
-def _sample(images: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-  """Bilinear, zero where a neighbour lies outside: [B, H, W, 3] at [B, h, w, 2] (x, y) -> [B, h, w, 3]."""
-  height, width = images.shape[1:3]
-  size = places.shape[1:3]
-  limit = tf.constant([width - 2, height - 2], tf.float32)
-  corner = tf.floor(places)
-  inside = tf.reduce_all((corner >= 0) & (corner <= limit), axis=-1, keepdims=True)
-  corner = tf.clip_by_value(corner, 0.0, limit)
-  part = tf.clip_by_value(places - corner, 0.0, 1.0)[..., tf.newaxis]
-  index = tf.cast(corner[..., 1], tf.int32) * width + tf.cast(corner[..., 0], tf.int32)
-  index = tf.reshape(index, [-1, size[0] * size[1]])
-  flat = tf.reshape(images, [-1, height * width, 3])
-
-  def neighbour(step: int) -> tf.Tensor:
-    return tf.reshape(tf.gather(flat, index + step, batch_dims=1), [-1, *size, 3])
-
-  right, down = part[..., 0, :], part[..., 1, :]
-  above = neighbour(0) * (1 - right) + neighbour(1) * right
-  below = neighbour(width) * (1 - right) + neighbour(width + 1) * right
-  return tf.where(inside, above * (1 - down) + below * down, 0.0)
-
