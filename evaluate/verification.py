@@ -44,8 +44,8 @@ def make_pairs(people: np.ndarray, count: int = 1000, seed: int = 0) -> Pairs:
   rounds: list[tuple[int, int, int]] = []  # (lap, first, second): everybody's first pair, then everybody's second, ...
   for person in np.unique(people):
     mine = random.permutation(np.flatnonzero(people == person))
-    own = np.stack(np.triu_indices(len(mine), 1), axis=1)
-    rounds += [(lap, mine[a], mine[b]) for lap, (a, b) in enumerate(random.permutation(own))]
+    own = mine[np.stack(np.triu_indices(len(mine), 1), axis=1)]
+    rounds += [(lap, *pair) for lap, pair in enumerate(random.permutation(own).tolist())]
   if not rounds or len(np.unique(people)) < 2:
     raise ValueError('verification needs two people, and somebody with two pictures')
   rounds.sort(key=lambda one: one[0])

@@ -57,7 +57,7 @@ class DlibDescriptor(tf.keras.Model):
 def _network(chips: tf.Tensor, mean: np.ndarray) -> tf.Tensor:
   layers = tf.keras.layers
 
-  def conv(filters: int, size: int, stride: int, relu: bool = True) -> layers.Conv2D:
+  def conv(filters: int, size: int, stride: int, relu: bool = True) -> tf.keras.layers.Layer:
     # dlib pads by half the filter, but not at all where it strides.
     padding, activation = ('same' if stride == 1 else 'valid'), ('relu' if relu else None)
     return layers.Conv2D(filters, size, stride, padding, activation=activation)

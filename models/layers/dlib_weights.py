@@ -170,7 +170,8 @@ def _network(reader: _Reader) -> Weights:
   layers = _layers()
   reader.expect('the version of the loss', reader.integer(), 1)
   reader.expect('the loss', reader.text(), 'loss_metric_2')
-  reader.number(), reader.number()  # Margin and threshold of its training.
+  for _ in range(2):
+    reader.number()  # Margin and threshold of its training.
   versions = {}
   for place in reversed(range(1, len(layers))):
     known = (1,) if layers[place][0] in ('tag', 'skip') else (1, 2)
