@@ -87,6 +87,13 @@ def test_the_ten_lines_of_python_run(tmp_path, monkeypatch):
   assert names['images'].shape == names['faces']['input_image'].shape
 
 
+def test_the_lines_of_the_face_world_run():
+  names = {}
+  exec(re.search(r'^```python\n(.*?)^```', (ROOT / 'docs/face_world.md').read_text(), re.S | re.M)[1], names)
+  assert {name: value.shape for name, value in names['pictures'].items()} == {
+    'image': (2, 192, 192, 3), 'mask': (2, 192, 192, 1), 'landmarks': (2, 68, 2)}
+
+
 def test_the_table_of_the_quick_start_is_the_measured_one():
   from evaluate.results import summary
   measured = json.loads((ROOT / 'docs/results/gcgan_quickstart.json').read_text())
