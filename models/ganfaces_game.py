@@ -42,6 +42,7 @@ class Game:
     return self._l1(mask * batch['render'], mask * fake)
 
   def warm(self, batch: Batch, keep: tf.Tensor, weights: list) -> tuple[list, dict[str, tf.Tensor]]:
+    """Gradients of `weights` by the real errors of D_R and D_S, and with `warm_generators` by the image losses."""
     config = self.config
     with tf.GradientTape() as tape:
       logs = {'photo_real_error': self._l1(batch['photo'], self.photo_discriminator(batch['photo'], training=True))}
@@ -61,16 +62,22 @@ class Game:
     return tape.gradient(loss, weights), logs
 
   def play(self, batch: Batch, fake: tf.Tensor, balances: dict[str, tf.Tensor], keeps: list[tf.Tensor],
-            pixel_weight: tf.Tensor) -> tuple[tf.Tensor, dict[str, list], dict[str, tuple], dict[str, tf.Tensor]]:
+           pixel_weight: tf.Tensor) -> tuple[tf.Tensor, dict[str, list], dict[str, tuple], dict[str, tf.Tensor]]:
     """What a replica computes from its G(x).
 
+    Args:
+      batch: this replica's rows.
+      fake: G(x).
+      balances: k_t of each game.
+      keeps: what the dropouts keep in G's passes over x, G'(y) and s.
+      pixel_weight: lambda_p at this step.
     Returns:
       The slope of G's loss at G(x) without L_C; gradients: of `inverse`, of `discriminators`, and a list of further
       ones of `generator`; (real, fake) errors of each game; and what is logged.
     """
     config, render, photo = self.config, batch['render'], batch['photo']
     errors, gradients, logs = {}, {'generator': []}, {}
-    errors['photo'], gradients['discriminators'], slope, = self._judge(
+    errors['photo'], gradients['discriminators'], slope = self._judge(
         self.photo_discriminator, photo, [fake], balances['photo'])
     generator_loss = errors['photo'][1]
     if config.pixel_weight > 0 or config.pixel_weight_start > 0:
