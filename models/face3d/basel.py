@@ -1,39 +1,35 @@
 """Reads licensed face models that users bring: Basel 2009 and 2017, LSFM, and a FaceWarehouse-style expression basis.
 
-| file | what | keys | as read by |
-| --- | --- | --- | --- |
-| `01_MorphableModel.mat` | Basel 2009 | shapeMU, shapePC, shapeEV, texMU, texPC, texEV, tl | face3d, 3DDFA |
-| `model2017-1_*.h5`, `model2019_*.h5` | Basel 2017, 2019 | shape, color and expression /model/ mean, pcaBasis, pcaVariance; \
-shape/representer/cells | eos, share/scripts/convert-bfm2017-to-eos.py |
-| `all_all_all.mat` | LSFM | mean, trilist, components, eigenvalues | menpo3d, lsfm_model_importer |
-| `Exp_Pca.bin`, `std_exp.txt` | expressions on 53,215 vertices | int32 E, float32 mean, float32 E x 3 V | Deep3DFaceReconstruction |
-| `Model_Expression.mat` | the same by 3DDFA | w_exp, sigma_exp | 3DDFA |
-| `BFM_exp_idx.mat`, `model_info.mat` | which of Basel's 53,490 vertices these are, counted from 1 | trimIndex | the same two |
+| file | what | keys |
+| --- | --- | --- |
+| `01_MorphableModel.mat` | Basel 2009 | shapeMU, shapePC, shapeEV, texMU, texPC, texEV, tl |
+| `model2017-1_*.h5`, `model2019_*.h5` | Basel 2017 | shape/, color/, expression/ with model/mean, /pcaBasis, \
+/pcaVariance; shape/representer/cells |
+| `all_all_all.mat` | LSFM | mean, trilist, components, eigenvalues |
+| `Exp_Pca.bin`, `std_exp.txt` | 53,215 vertices | int32 E, then float32: mean [V, 3], modes [E, V, 3] |
+| `Model_Expression.mat` | the same by 3DDFA | w_exp, sigma_exp |
+| `BFM_exp_idx.mat`, `model_info.mat` | which of Basel's 53,490 vertices these are, from 1 | trimIndex |
 
-Name the model's file; expressions, the index, and for LSFM Basel's colours are taken from files of these names beside it.
-`landmarks68.txt` beside it (68 vertex numbers from 0, iBUG order) says where the landmarks are. Without it they are
-found by laying the default model's face over the mesh, guided by the vertices that eos knows (share/ibug_to_bfm*.txt).
+Names after public readers: face3d and 3DDFA (Basel 2009), eos' convert-bfm2017-to-eos.py (2017), menpo3d's
+lsfm_model_importer (LSFM), Deep3DFaceReconstruction's transferBFM09 and LoadExpBasis (expressions, index).
+
+Name the model's file; expressions, the index, and for LSFM Basel's colours are taken from files of these names beside
+it. `landmarks68.txt` beside it (68 vertex numbers from 0, iBUG order) says where the landmarks are. Without it they
+are found by laying the default model's face over the mesh, guided by the vertices that eos knows (share/ibug_to_bfm*).
 
 Nothing is unpickled: `.mat` files are MATLAB 5 matrices of numbers, `.h5` plain HDF5 data sets.
 """
 
 import struct
-import zlib
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import KDTree
 
-_MOST_BYTES = 4 << 30
+from models.face3d.licensed_files import MOST_BYTES, list_mat, read_h5, read_mat
+
 _GAMMA = 2.2
-_FAILURES = (
-  ValueError, TypeError, KeyError, IndexError, OSError, NotImplementedError, EOFError, zlib.error, struct.error,
-  MemoryError, OverflowError, RuntimeError, AttributeError,
-)  # fmt: skip
 # Vertices of landmarks that eos knows (number from 0 in iBUG order -> vertex), by the number of vertices.
 _KNOWN = {
   53490: {
@@ -67,7 +63,7 @@ def load_licensed(path: Path) -> dict[str, np.ndarray]:
     ValueError: one line that names the file and what is wrong with it.
   """
   if path.suffix.lower() == '.mat':
-    keys = {entry[0] for entry in _list_mat(path)}
+    keys = {entry[0] for entry in list_mat(path)}
     arrays = _read_lsfm(path) if 'components' in keys else _read_2009(path)
   else:
     arrays = _read_2017(path)
@@ -80,76 +76,6 @@ def load_licensed(path: Path) -> dict[str, np.ndarray]:
   known = arrays.pop('known')
   arrays['landmarks'] = _landmarks(arrays['mean'], {int(k): int(v) for k, v in known}, path)
   return arrays
-
-
-# Files.
-
-
-def _list_mat(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
-  try:
-    listed = scipy.io.whosmat(str(path))
-  except _FAILURES as error:
-    raise ValueError(f'{path} is not a MATLAB 5 file ({_first_line(error)})') from None
-  return listed
-
-
-def read_mat(path: Path, wanted: dict[str, str]) -> dict[str, np.ndarray]:
-  """Matrices of numbers of a MATLAB 5 file.
-
-  Args:
-    path: the file.
-    wanted: names, and for each 'needed' or 'optional'.
-
-  Raises:
-    ValueError: one line: the file is something else, lacks a matrix, or one is no matrix of finite numbers.
-  """
-  listed = {name: (shape, kind) for name, shape, kind in _list_mat(path)}
-  total = 0
-  for name, need in wanted.items():
-    if name not in listed:
-      if need == 'needed':
-        raise ValueError(f'{path} has no matrix {name!r}; it has {", ".join(sorted(listed)[:9]) or "nothing"}')
-      continue
-    shape, kind = listed[name]
-    if kind not in ('double', 'single', 'logical') and not kind.startswith(('int', 'uint')):
-      raise ValueError(f'{path}: {name!r} is a {kind}, not a matrix of numbers')
-    total += 8 * int(np.prod([int(s) for s in shape], dtype=object))
-  if total > _MOST_BYTES or any(int(s) < 0 for n in wanted if n in listed for s in listed[n][0]):
-    raise ValueError(f'{path} would take more than {_MOST_BYTES >> 30} GiB of memory')
-  try:
-    content = scipy.io.loadmat(str(path), variable_names=[name for name in wanted if name in listed])
-  except _FAILURES as error:
-    raise ValueError(f'{path} is damaged ({_first_line(error)})') from None
-  found = {name: np.asarray(content[name]) for name in wanted if name in content}
-  for name, array in found.items():
-    if array.dtype.kind not in 'fiub' or (array.dtype.kind == 'f' and not np.isfinite(array).all()):
-      raise ValueError(f'{path}: {name!r} is not a matrix of finite numbers')
-  return found
-
-
-def _read_h5(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-  found, total = {}, 0
-  try:
-    with h5py.File(path, 'r') as file:
-      for name in names:
-        entry: Any = file.get(name, getclass=False)
-        if not isinstance(entry, h5py.Dataset):
-          raise ValueError(f'has no data set {name!r}')
-        if entry.dtype.kind not in 'fiu' or entry.external or entry.is_virtual:
-          raise ValueError(f'{name!r} is not a data set of numbers in this file')
-        total += entry.size * entry.dtype.itemsize
-        if total > _MOST_BYTES:
-          raise ValueError(f'would take more than {_MOST_BYTES >> 30} GiB of memory')
-        found[name] = np.asarray(entry[()])
-        if found[name].dtype.kind == 'f' and not np.isfinite(found[name]).all():
-          raise ValueError(f'{name!r} has values that are not finite')
-  except _FAILURES as error:
-    raise ValueError(f'{path} is not a Basel 2017 model: {_first_line(error)}') from None
-  return found
-
-
-def _first_line(error: BaseException) -> str:
-  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 # Formats.
@@ -206,7 +132,7 @@ def _read_2009(path: Path, colours_only: bool = False) -> dict[str, np.ndarray]:
 def _read_2017(path: Path) -> dict[str, np.ndarray]:
   parts = [f'{part}/model/{name}' for part in ('shape', 'color', 'expression')
            for name in ('mean', 'pcaBasis', 'pcaVariance')]  # fmt: skip
-  content = _read_h5(path, [*parts, 'shape/representer/cells'])
+  content = read_h5(path, [*parts, 'shape/representer/cells'])
 
   def part(name):
     mean = _mean(content[f'{name}/model/mean'], f'{name}/model/mean', path)
@@ -281,7 +207,7 @@ def _expressions(path: Path) -> tuple[np.ndarray, Path] | None:
 
 def _read_exp_pca(path: Path) -> np.ndarray:
   size = path.stat().st_size
-  if size > _MOST_BYTES or size < 8:
+  if size > MOST_BYTES or size < 8:
     raise ValueError(f'{path} has {size} bytes; an expression basis has more than 8 and less than 4 GiB')
   data = path.read_bytes()
   modes = struct.unpack_from('<i', data)[0]
@@ -381,20 +307,20 @@ def _landmarks(mean: np.ndarray, known: dict[int, int], path: Path) -> np.ndarra
     placed = RBFInterpolator(ours, theirs, kernel='linear', degree=1, smoothing=1e-3)(points)
   else:
     placed = _lay_over(face, points, mean.astype(np.float64))
-  numbers = KDTree(mean).query(placed)[1]
+  numbers = np.array(KDTree(mean).query(placed)[1], np.int32)
   for mark, vertex in known.items():
     numbers[mark] = vertex
-  return numbers.astype(np.int32)
+  return numbers
 
 
 def _lay_over(face: np.ndarray, points: np.ndarray, mesh: np.ndarray) -> np.ndarray:
-  """Where `points` of `face` come to lie on a mesh that looks the same way: nose on nose, then iterated closest points."""
+  """Where `points` of `face` come to lie on a mesh that looks the same way: nose on nose, then closest points."""
   tree = KDTree(mesh)
   tip = mesh[np.argmax(mesh[:, 2] - np.abs(mesh[:, 0] - np.median(mesh[:, 0])))]
   shift = tip - points[30]
   moved, marks = face + shift, points + shift
   for _ in range(40):
-    distance, nearest = tree.query(moved)
+    distance, nearest = (np.asarray(v) for v in tree.query(moved))
     close = distance <= np.quantile(distance, 0.8)
     design = np.concatenate([moved[close], np.ones((close.sum(), 1))], 1)
     # An affine map close to none, so that the head's proportions may differ a little.

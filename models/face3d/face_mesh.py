@@ -1,8 +1,8 @@
 """The face of a morphable model, without scalp, neck and clothes: plain renders of fitted or drawn parameters.
 
-This is the style of a classic morphable model (Lambert and nine spherical harmonics, no hair, black background) in which
-GANFaces' synthetic renders and the fits of photographs are made. Its 68 landmarks slide on the outline as the head
-turns: what dlib marks on the far cheek of a turned face is the outline, not the jaw.
+This is the style of a classic morphable model (Lambert and nine spherical harmonics, no hair, black background), in
+which GANFaces' synthetic renders and the fits of photographs are made. Its 68 landmarks slide on the outline as the
+head turns: what dlib marks on the far cheek of a turned face is the outline, not the jaw.
 """
 
 import functools

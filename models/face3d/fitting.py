@@ -35,7 +35,7 @@ _USUAL_UNITS = ('jawOpen', 'mouthSmile', 'browInnerUp', 'browDown', 'browOuterUp
 _RARE_UNITS = ('tongueOut', 'cheekPuff', 'mouthClose', 'jawForward', 'eyeLook', 'mouthFunnel', 'jawLeft', 'jawRight')
 _LIGHT = 0.35  # of a harmonic about white ambient light, as a share of its first row
 _TINT = 0.12  # of the light's colour about grey: the skin's colour belongs to the albedo
-_COLOUR_NOISE = 0.06  # of a picture against its photograph, display values in [0, 1]
+COLOUR_NOISE = 0.06  # of a picture against its photograph, display values in [0, 1]
 _PIXELS = 300.0  # as many independent pixels the face counts for: neighbours say the same
 
 
@@ -116,7 +116,7 @@ class Fitter:
     Returns:
       arrays of N rows: `identity`, `expression`, `albedo`, `pose`, `translation`, `field_of_view`, `light` as
       `render_parameters` takes them; `landmarks_error`, the mean distance as a share of the inter-ocular distance
-      (outer eye corners), and `photometric_error`, the mean absolute difference of display values in [0, 1] on the face.
+      (outer eye corners), and `photometric_error`, the mean absolute difference of display values in [0, 1] on it.
 
     Raises:
       ValueError: for other shapes.
@@ -244,7 +244,7 @@ class Fitter:
       mean = tf.gather(self.model.albedo_mean, self.mesh.vertices)
       wanted = (tf.math.log(ratio) if self.model.log_albedo else ratio) - mean
       # Noise of display values as noise of the albedo: d linear = gamma * linear / display * d display.
-      noise = _COLOUR_NOISE * GAMMA * (1.0 if self.model.log_albedo else ratio) / tf.maximum(colours, 0.1)
+      noise = COLOUR_NOISE * GAMMA * (1.0 if self.model.log_albedo else ratio) / tf.maximum(colours, 0.1)
       trust = robust[..., None] / noise**2
       trust *= _PIXELS / 3.0 / tf.reduce_sum(robust, 1, keepdims=True)[..., None]
       square = tf.einsum('avc,bvc,dvc->bad', basis, trust, basis)
@@ -309,7 +309,7 @@ class Fitter:
     prior += tf.reduce_sum(((state['albedo'] - self._albedo_mean) / self._albedo_deviation) ** 2, -1)
     prior += tf.reduce_sum(((grey - ambient(1)[:, :, :1]) / (_LIGHT * scale)) ** 2, [1, 2])
     prior += tf.reduce_sum(((state['light'] - grey) / (_TINT * scale)) ** 2, [1, 2])
-    return 0.5 * tf.reduce_sum(tf.reduce_sum(marks, -1) + colour * _PIXELS / _COLOUR_NOISE**2 / 3.0 + prior)
+    return 0.5 * tf.reduce_sum(tf.reduce_sum(marks, -1) + colour * _PIXELS / COLOUR_NOISE**2 / 3.0 + prior)
 
   def _adam_step(self, photos, target, state, moments, step):
     with tf.GradientTape() as tape:
@@ -374,7 +374,7 @@ def read_surface(
 
 def _robust(difference):
   """Weights `[...]` of pixels from their differences `[..., 3]`: hair, glasses and shine count less (Geman-McClure)."""
-  square = tf.reduce_mean(difference**2, -1) / (2.0 * _COLOUR_NOISE) ** 2
+  square = tf.reduce_mean(difference**2, -1) / (2.0 * COLOUR_NOISE) ** 2
   return 1.0 / (1.0 + square) ** 2
 
 
