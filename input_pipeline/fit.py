@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from input_pipeline import alignment, dataset, fits, landmarks, parameter_files, photos, workers
+from input_pipeline import alignment, dataset, fits, landmarks, pair_layouts, parameter_files, photos, workers
 from input_pipeline.fits import Found, Writer, cut
 from input_pipeline.listing import Skipped
 from models import commands
@@ -155,7 +155,7 @@ flags.DEFINE_string(
 flags.DEFINE_enum(
   'layout',
   '',
-  ['', *parameter_files.LAYOUTS],
+  ['', *pair_layouts.FOLDERS],
   'Take the parameters from the .mat files beside the photographs; needs --face_model=01_MorphableModel.mat.',
   flag_values=FLAGS,
 )

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from input_pipeline import photos
+from input_pipeline import pair_layouts, photos
 from input_pipeline.listing import Photo, Skipped
 
 # Session and recording -> expression; cameras -> degrees (GC-GAN's authors: process_multipie.py, data_process.py).
@@ -277,6 +277,9 @@ LAYOUTS = {
   'casia_webface': Layout('0000045/001.jpg', find_people, ''),
   'vggface': Layout('n000002/0001_01.jpg, or train/n000002 and test/n000001', find_vggface, ''),
   'lfw': Layout('Aaron_Eckhart/Aaron_Eckhart_0001.jpg, or lfw/Aaron_Eckhart', find_lfw, ''),
+  # With --face_model=01_MorphableModel.mat their parameter files are rendered too.
+  '300w_3d': Layout('AFW/134212_1.jpg and AFW/134212_1.mat', pair_layouts.find_300w_3d, ''),
+  'aflw2000_3d': Layout('image00002.jpg and image00002.mat', pair_layouts.find_aflw2000_3d, ''),
   'people': Layout('PERSON/ANY_NAME.jpg', find_people, ''),
   'plain': Layout('ANY_NAME.jpg, also in subfolders', find_plain, ''),
 }

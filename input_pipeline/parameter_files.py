@@ -21,45 +21,16 @@ import numpy as np
 
 from input_pipeline import photos, workers
 from input_pipeline.fits import Writer, cut
-from input_pipeline.listing import Photo, Skipped
+from input_pipeline.listing import Skipped
+from input_pipeline.pair_layouts import find_pairs
 from models.face3d.licensed_files import read_mat
 from models.face3d.morphable import MorphableModel, load_face_model
 from models.face3d.shading import harmonics_basis
 
-# The folders of 300W-3D; AFLW2000-3D has one.
-LAYOUTS = {'300w_3d': ('AFW', 'HELEN', 'IBUG', 'LFPW'), 'aflw2000_3d': ('AFLW2000', '.')}
 _MICROMETRES = 1e5  # in a unit of our face models, 10 cm
 _FIELD_OF_VIEW = 0.002  # as good as weak perspective
 _SIZES = {'Pose_Para': 7, 'Shape_Para': 199, 'Exp_Para': 29, 'Tex_Para': 199, 'Illum_Para': 10, 'Color_Para': 7}
 _GAMMA = 2.2
-
-
-def find_pairs(name: str, folder: str) -> tuple[list[Photo], Skipped]:
-  """The photographs of a layout that have a parameter file; nobody knows who they are."""
-  found, skipped = [], {}
-  parts = [part for part in LAYOUTS[name] if os.path.isdir(os.path.join(folder, part))]
-  if '.' in parts and len(parts) > 1:
-    parts.remove('.')
-  for part in parts:
-    for file in sorted(os.listdir(os.path.join(folder, part))):
-      if not photos.is_picture(file):
-        continue
-      path = os.path.normpath(os.path.join(part, file))
-      if os.path.isfile(os.path.join(folder, os.path.splitext(path)[0] + '.mat')):
-        found.append(Photo(path, path, 'unlabelled'))
-      else:
-        skipped[path] = 'there is no .mat file of its name'
-  return found, skipped
-
-
-def find_300w_3d(folder: str) -> tuple[list[Photo], Skipped]:
-  """300W-3D: AFW, HELEN, IBUG and LFPW with NAME.jpg and NAME.mat."""
-  return find_pairs('300w_3d', folder)
-
-
-def find_aflw2000_3d(folder: str) -> tuple[list[Photo], Skipped]:
-  """AFLW2000-3D: image00002.jpg and image00002.mat."""
-  return find_pairs('aflw2000_3d', folder)
 
 
 def read_parameters(path: str) -> dict[str, np.ndarray]:
@@ -173,7 +144,7 @@ def render_pairs(
   """Renders the parameter files of a data set; writes the same folder as a fit does (see `fits`).
 
   Args:
-    layout: of `LAYOUTS`.
+    layout: of `pair_layouts.FOLDERS`.
     folder: of the data set.
     output: folder to make.
     face_model: Basel 2009's file.

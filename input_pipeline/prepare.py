@@ -21,7 +21,19 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from input_pipeline import boxes, dataset, landmarks, layouts, reports, shards, skin, tracks, video, workers
+from input_pipeline import (
+  boxes,
+  dataset,
+  landmarks,
+  layouts,
+  pair_layouts,
+  reports,
+  shards,
+  skin,
+  tracks,
+  video,
+  workers,
+)
 from input_pipeline.faces import ALIGNMENTS, Face, Settings, cut_out_face, find_face
 from input_pipeline.listing import Photo, Skipped, list_photos, select
 from input_pipeline.splits import choose_split
@@ -274,6 +286,12 @@ flags.DEFINE_enum(
   'A data set of the papers, as its authors hand it out; people: a folder for each person; plain: any pictures.',
   flag_values=FLAGS,
 )
+flags.DEFINE_string(
+  'face_model',
+  '',
+  'For --layout=300w_3d or aflw2000_3d: 01_MorphableModel.mat; the pairs of photograph and render go to OUTPUT/pairs.',
+  flag_values=FLAGS,
+)
 flags.DEFINE_integer(
   'limit', 0, 'Use this many of the files, drawn by a fixed seed; 0 means all.', 0, flag_values=FLAGS
 )
@@ -324,6 +342,8 @@ def main(argv: Sequence[str]) -> None:
   for name in ('input', 'output'):
     if not values[name].value:
       raise ValueError(f'--{name} is missing')
+  if values.face_model and values.layout not in pair_layouts.FOLDERS:
+    raise ValueError(f'--face_model={values.face_model} is for --layout={" or ".join(pair_layouts.FOLDERS)}')
   check_fields(DataConfig(template_scale=values.template_scale))
   if values.detector == 'mtcnn' and values.alignment != 'box':
     raise ValueError(f'--detector=mtcnn is for --alignment=box: --alignment={values.alignment} needs landmarks only')
@@ -350,6 +370,14 @@ def main(argv: Sequence[str]) -> None:
     processes=values.processes,
   )
   reports.report(statistics, values.output, values.alignment)
+  if values.face_model:
+    from input_pipeline import parameter_files  # the renderer takes seconds to import
+
+    pairs = os.path.join(values.output, 'pairs')
+    rows, skipped = parameter_files.render_pairs(
+      values.layout, values.input, pairs, values.face_model, values.crop_size
+    )
+    print(f'{pairs}: {len(rows["file"]):,} pairs, {len(skipped):,} skipped')
 
 
 if __name__ == '__main__':

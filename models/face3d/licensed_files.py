@@ -13,6 +13,7 @@ MOST_BYTES = 4 << 30
 _FAILURES = (
   ValueError, TypeError, KeyError, IndexError, OSError, NotImplementedError, EOFError, zlib.error, struct.error,
   MemoryError, OverflowError, RuntimeError, AttributeError,
+  scipy.io.matlab.MatReadError,
 )  # fmt: skip
 
 

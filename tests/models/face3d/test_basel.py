@@ -1,7 +1,7 @@
 """Licensed face models: each format from a small file of its kind, and files that are none."""
 
-import numpy as np
 import h5py
+import numpy as np
 import pytest
 import scipy.io
 
