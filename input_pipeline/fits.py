@@ -52,7 +52,11 @@ def save_fits(folder: str, rows: Mapping[str, Any], face_model: str) -> None:
   """Writes parameters.npz and index.csv."""
   table = {name: np.asarray(rows[name]) for name in ROWS}
   content = io.BytesIO()
-  np.savez_compressed(content, face_model=np.array(face_model), **table)
+  # Not np.savez_compressed(**arrays), which cannot store an array that is called `file`.
+  with zipfile.ZipFile(content, 'w', zipfile.ZIP_DEFLATED) as archive:
+    for name, array in {**table, 'face_model': np.array(face_model)}.items():
+      with archive.open(f'{name}.npy', 'w') as stream:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
   shards.write_atomically(os.path.join(folder, PARAMETERS), content.getvalue())
   text = io.StringIO(newline='')
   writer = csv.writer(text)
