@@ -13,14 +13,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models import runs
 from models.config import ConfigError
+from models.gcgan import GCGANConfig
 from models.system import use_xla
 from tests.conformance.toy import ToyConfig
+from tests.input_pipeline import builders
+from train import train_and_evaluate
 from train.rehearsal import Rehearsal
 from train.strategies import Plan, read_tf_config, split_cpu
 
 pytestmark = pytest.mark.usefixtures('toy_system')
 ROOT = pathlib.Path(__file__).parents[2]
+# What the critic drives: float32 Adam amplifies rounding there.
+ADVERSARIAL = ('generator_loss', 'critic_loss', 'gradient_penalty', 'adversarial_loss')
 
 
 def test_a_batch_that_does_not_divide_is_refused():
@@ -83,15 +89,18 @@ def free_ports(count):
   return ports
 
 
-def start_workers(ports, which, *flags, strategy='multi_worker'):
+TOY = ['tests/conformance/toy.py', '--system=toy', '--batch_size=4', '--noevaluate', '--log_every=5',
+       '--checkpoint_every=5']
+
+
+def start_workers(ports, which, *flags, command=TOY):
   processes = []
   for index in which:
     workers = [f'localhost:{port}' for port in ports]
     cluster = {'cluster': {'worker': workers}, 'task': {'type': 'worker', 'index': index}}
     processes.append(subprocess.Popen(
-        [sys.executable, 'tests/conformance/toy.py', '--system=toy', f'--strategy={strategy}', '--batch_size=4',
-         '--noevaluate', '--log_every=5', '--checkpoint_every=5', *flags],
-        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, *command, '--strategy=multi_worker', *flags], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, 'PYTHONPATH': '.', 'TF_CONFIG': json.dumps(cluster)}))
   return processes
 
@@ -111,14 +120,26 @@ def test_a_worker_alone_waits_and_gives_up(tmp_path):
 
 
 def test_two_workers_equal_one_device(tmp_path):
-  workers = start_workers(free_ports(2), [0, 1], '--train_steps=10', f'--workdir={tmp_path / "two"}')
-  single, = start_workers([1], [0], '--train_steps=10', f'--workdir={tmp_path / "one"}', strategy='default')
-  for process in (*workers, single):
-    _, errors = process.communicate(timeout=240)
+  """With GC-GAN's networks and the command itself, through all phases."""
+  faces = builders.write_faces(tmp_path / 'faces', size=32)
+  # At this width Adam amplifies rounding far more than at the paper's: the rates are lower still.
+  config = GCGANConfig.tiny(
+      dataset=str(faces), pretrain_steps=5, warm_steps=2, train_steps=5, warm_learning_rate=1e-5, learning_rate=1e-5,
+      log_every=1, checkpoint_every=5, sample_every=5, evaluate=False)
+  (tmp_path / 'run.cfg').write_text(runs.flags_text(config))
+  command = ['-m', 'train.main', f'--flagfile={tmp_path / "run.cfg"}']
+  workers = start_workers(free_ports(2), [0, 1], f'--workdir={tmp_path / "two"}', command=command)
+  train_and_evaluate(config, tmp_path / 'one')
+  for process in workers:
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
-  for two, one in zip(rows(tmp_path / 'two'), rows(tmp_path / 'one'), strict=True):
+  compared = list(zip(rows(tmp_path / 'two'), rows(tmp_path / 'one'), strict=True))
+  assert [one['phase'] for _, one in compared] == ['pretrain'] * 5 + ['warm'] * 2 + ['train'] * 5
+  for two, one in compared:
     assert two.keys() == one.keys()
-    np.testing.assert_allclose([two['loss'], two['balance']], [one['loss'], one['balance']], rtol=1e-4)
+    for name in one.keys() - {'phase', 'step'}:
+      rtol = 2e-3 if one['step'] > 1 and name in ADVERSARIAL else 1e-4
+      np.testing.assert_allclose(two[name], one[name], rtol, 1e-6, err_msg=f'{one["phase"]} {one["step"]} {name}')
 
 
 @pytest.mark.slow
