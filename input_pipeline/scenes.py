@@ -105,7 +105,10 @@ def stand(
 @functools.lru_cache(maxsize=2)
 def _point_bases(model: MorphableModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   points = face_mesh(model).points
-  return tuple(basis.numpy()[..., points, :] for basis in (model.mean, model.identity_basis, model.expression_basis))
+  mean, identities, expressions = (
+    basis.numpy()[..., points, :] for basis in (model.mean, model.identity_basis, model.expression_basis)
+  )
+  return mean, identities, expressions
 
 
 def plain_light(light: Light) -> np.ndarray:
@@ -182,8 +185,8 @@ class Gaussian(NamedTuple):
     rows = np.reshape(np.asarray(values, np.float64), [len(values), -1])
     centred = rows - rows.mean(axis=0)
     # centred.T / sqrt(N) is a root of the covariance; the triangular one is small however many rows there are.
-    root = np.linalg.qr(centred / math.sqrt(max(len(rows) - 1, 1)), mode='r').T
-    return cls(rows.mean(axis=0), root, rows.min(axis=0), rows.max(axis=0))
+    root = np.asarray(np.linalg.qr(centred / math.sqrt(max(len(rows) - 1, 1)), mode='r'))
+    return cls(rows.mean(axis=0), root.T, rows.min(axis=0), rows.max(axis=0))
 
   def draw(self, random: np.random.Generator) -> np.ndarray:
     """[D] float32."""
