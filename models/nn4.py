@@ -20,6 +20,7 @@ __all__ = ['CODE', 'NN4', 'NN4Config', 'SIZE', 'nn4_network', 'standardize', 'to
 
 SIZE = 96  # Pixels of the square.
 CODE = 128
+_PICTURE = 108  # Pixels of the pictures of the paper, of which the square is cut.
 
 # Filters of each inception module: 1x1, reduction and 3x3, reduction and 5x5, and what pooling is projected to. A
 # module without 1x1 halves the picture, and what it pools stays as it is. None is a branch that is not there.
@@ -101,11 +102,13 @@ def standardize(images: tf.Tensor) -> tf.Tensor:
 
 
 def to_crop(images: tf.Tensor) -> tf.Tensor:
-  """The middle [B, 96, 96, 3] of pictures [B, S, S, 3]; pictures of less than 96 pixels are enlarged (bilinear)."""
-  size = images.shape[1]
-  if size < SIZE:
+  """The middle [B, 96, 96, 3] of pictures [B, S, S, 3]: of more than 108 pixels they are shrunk to that first, of less
+  than 96 enlarged (bilinear)."""
+  if images.shape[1] < SIZE:
     return tf.image.resize(images, [SIZE, SIZE])
-  start = (size - SIZE) // 2
+  if images.shape[1] > _PICTURE:
+    images = tf.image.resize(images, [_PICTURE, _PICTURE], antialias=True)
+  start = (images.shape[1] - SIZE) // 2
   return images[:, start:start + SIZE, start:start + SIZE]
 
 

@@ -55,6 +55,8 @@ def test_pictures_are_cut_as_they_were_learnt():
   pictures = tf.random.stateless_uniform([2, 108, 108, 3], [0, 0], -1, 1)
   np.testing.assert_array_equal(to_crop(pictures), pictures[:, 6:102, 6:102])
   assert to_crop(pictures[:, :64, :64]).shape == (2, 96, 96, 3)
+  large = tf.image.resize(pictures, [216, 216], 'nearest')
+  assert np.corrcoef(np.ravel(to_crop(large)), np.ravel(to_crop(pictures)))[0, 1] > 0.8
 
 
 class TestEmbeddings:
