@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline import dataset, steps, triplets
+from input_pipeline import augmentation, dataset, steps, triplets
 from input_pipeline.dataset import PreparedDataset
 from models.config import ConfigError
 
@@ -239,10 +239,10 @@ class Domains:
             'render_mask': face_mask(batch['render']),
             'render_landmarks': tf.gather(table['landmarks'], rows),
           }
-      changes = triplets.draw_changes(config, seeds['photos'], step)
+      changes = augmentation.draw_changes(config, seeds['photos'], step)
       if changes is not None:
         changes = {key: value[part] for key, value in changes.items()}
-        batch['photo'] = triplets.change_images(batch['photo'][:, None], changes)[:, 0]
+        batch['photo'] = augmentation.change_images(batch['photo'][:, None], changes)[:, 0]
       return batch
 
     return steps.by_step(load, start, stop)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline import dataset, triplets
+from input_pipeline import augmentation, dataset, triplets
 from input_pipeline.dataset import PreparedDataset
 from models.config import ConfigError
 
@@ -132,13 +132,13 @@ class Identities:
       index = tf.range(count, dtype=tf.int64)
       rows = rows_of(step * count + index)
       corners = self._corners(seeds, step)[part]
-      changes = triplets.draw_changes(config, seeds, step)
+      changes = augmentation.draw_changes(config, seeds, step)
       rows = rows[part]
       pictures = data.read('train', rows, size) if images is None else tf.gather(images, rows)
       pictures = triplets.to_float(pictures)
       if changes is not None:
         changes = {key: value[part] for key, value in changes.items()}
-        pictures = triplets.change_images(pictures[:, tf.newaxis], changes)[:, 0]
+        pictures = augmentation.change_images(pictures[:, tf.newaxis], changes)[:, 0]
       return {'image': cut(pictures, corners), 'label': tf.gather(labels, rows), 'index': index[part]}
 
     options = tf.data.Options()

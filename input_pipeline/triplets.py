@@ -1,13 +1,14 @@
 """Batches of GC-GAN: an input picture, the same person with another expression, and landmarks to compare with."""
 
+import dataclasses
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline import alignment, dataset, steps
+from input_pipeline import dataset, steps
+from input_pipeline.augmentation import change_images, change_landmarks, draw_changes
 from input_pipeline.dataset import PreparedDataset
 from input_pipeline.steps import shuffled, to_float
 
@@ -108,6 +109,9 @@ class Triplets:
   def describe(self) -> list[str]:
     """Lines about the data set for people. Renders nothing."""
     config = self.config
+    if getattr(config, 'auxiliary_dataset', ''):
+      line = f'{config.auxiliary_count} of the {config.batch_size} samples of a batch come from an auxiliary data set:'
+      return [*self._own().describe(), line, *self.auxiliary.describe()]
     if config.dataset == 'synthetic':
       from input_pipeline import synthetic
 
@@ -171,6 +175,8 @@ class Triplets:
     Raises:
       ValueError: if the batch cannot be cut into that many parts.
     """
+    if getattr(self.config, 'auxiliary_dataset', ''):
+      return self._mixed(start, stop, phase, worker, workers)
     config, data = self.config, self.data
     size, count = config.image_size, config.batch_size
     part = steps.part_of(config, worker, workers)
@@ -211,6 +217,37 @@ class Triplets:
       }
 
     return steps.by_step(load, start, stop)
+
+  def _mixed(self, *steps_and_part: Any) -> tf.data.Dataset:
+    """Batches whose last samples come from the auxiliary data set, numbered on, as people who stand alone."""
+    people = len(self.data.identities)
+    own, auxiliary = self._own(), self.auxiliary
+
+    def join(first: dict[str, tf.Tensor], last: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+      last = last | {'identity': last['identity'] + people, 'index': last['index'] + own.config.batch_size}
+      return {key: tf.concat([first[key], last[key]], axis=0) for key in first}
+
+    both = tf.data.Dataset.zip((own.batches(*steps_and_part), auxiliary.batches(*steps_and_part)))
+    return both.map(join)
+
+  def _own(self) -> 'Triplets':
+    config = self.config
+    rest = Triplets(
+      dataclasses.replace(config, batch_size=config.batch_size - config.auxiliary_count, auxiliary_dataset='')
+    )
+    if 'data' in self.__dict__:  # Read once.
+      rest.data = self.data
+    return rest
+
+  @functools.cached_property
+  def auxiliary(self) -> 'Triplets':
+    """The sampler of the auxiliary data set."""
+    config = self.config
+    return Triplets(
+      dataclasses.replace(
+        config, batch_size=config.auxiliary_count, dataset=config.auxiliary_dataset, auxiliary_dataset=''
+      )
+    )
 
   def held_out(self, count: int | None = None) -> dict[str, np.ndarray]:
     """The evaluation pairs of people who are not trained on, in a fixed order.
@@ -306,59 +343,3 @@ def spread_order(identity: np.ndarray, expression: np.ndarray, seed: int) -> np.
     ranks[place] = rank + 1
     final.append((rank, place, row))
   return np.array([row for _, _, row in sorted(final)], np.int64)
-
-
-def draw_changes(config: Any, seeds: Sequence[int], step: tf.Tensor) -> dict[str, tf.Tensor] | None:
-  """The augmentation of every sample of the global batch, or None where all of it is off.
-
-  Returns:
-    flip [B] in {-1, 1}, scale [B], shift [B, 2] (normalized units), gains [B, 3] (brightness, contrast, saturation).
-  """
-  if not (config.augment_flip or config.augment_shift or config.augment_scale or config.augment_colour):
-    return None
-  seed = tf.stack([seeds[0] ^ seeds[1] ^ 0x5BD1E995 & 0x7FFFFFFF, tf.cast(step, tf.int32)])
-  noise = tf.random.stateless_uniform([config.batch_size, 7], seed, -1.0, 1.0)
-  flip = tf.where(noise[:, 0] < 0, -1.0, 1.0) if config.augment_flip else tf.ones_like(noise[:, 0])
-  # The crop is 2 units wide.
-  return {
-    'flip': flip,
-    'scale': 1 + config.augment_scale * noise[:, 1],
-    'shift': 2 * config.augment_shift * noise[:, 2:4],
-    'gains': config.augment_colour * noise[:, 4:],
-  }
-
-
-def change_landmarks(landmarks: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor:
-  """Moves the points [B, 2, 68, 2] of a pair as `change_images` moves its pictures."""
-  flip = changes['flip'][:, None, None]
-  mirrored = tf.gather(landmarks, tf.constant(alignment.MIRROR), axis=2)
-  landmarks = tf.where(tf.expand_dims(flip, -1) < 0, mirrored, landmarks)
-  landmarks *= tf.stack([flip, tf.ones_like(flip)], axis=-1) * changes['scale'][:, None, None, None]
-  return landmarks + changes['shift'][:, None, None]
-
-
-def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor:
-  """Moves and colours the pictures [B, N, S, S, 3] of each sample alike; the edge pixels repeat beyond the picture."""
-  size: Any = images.shape[2]
-  scale, shift = changes['scale'], changes['shift']
-  zero = tf.zeros_like(scale)
-
-  def row(sign: tf.Tensor, move: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    # Output pixel -> input pixel, from n' = sign scale n + move and n = (2 px + 1) / size - 1.
-    return sign / scale, sign / (2 * scale) * (1 - size - size * move) + (size - 1) / 2
-
-  (a, c), (e, f) = row(changes['flip'], shift[:, 0]), row(tf.ones_like(scale), shift[:, 1])
-  transforms = tf.repeat(tf.stack([a, zero, c, zero, e, f, zero, zero], axis=1), images.shape[1], axis=0)
-  flat = tf.raw_ops.ImageProjectiveTransformV3(
-    images=tf.reshape(images, [-1, size, size, 3]),
-    transforms=transforms,
-    output_shape=[size, size],
-    fill_value=0.0,
-    interpolation='BILINEAR',
-    fill_mode='NEAREST',
-  )
-  images = tf.reshape(flat, tf.shape(images))
-  brightness, contrast, saturation = (changes['gains'][:, i, None, None, None, None] for i in range(3))
-  grey = tf.reduce_mean(images, axis=-1, keepdims=True)
-  images = grey + (images - grey) * (1 + saturation)
-  return tf.clip_by_value(images * (1 + contrast) + brightness, -1, 1)

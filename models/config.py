@@ -149,3 +149,8 @@ class DataConfig:
   augment_scale: float = option(0.0, 'Grow or shrink training pairs by up to this share.', low=0.0, high=0.5)
   augment_colour: float = option(0.0, 'Change brightness, contrast and saturation of training pairs by up to this '
                                       'share.', low=0.0, high=0.5)
+  augment_tint: float = option(0.0, 'Change red, green and blue of training pairs, each by up to this share.', low=0.0,
+                               high=0.5)
+  augment_warp: float = option(0.0, 'Warp both pictures of a training pair alike, by a smooth random field of this '
+                                    'standard deviation as a share of the crop: faces of other shapes.', low=0.0,
+                               high=0.1)

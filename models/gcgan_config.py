@@ -49,6 +49,9 @@ class GCGANConfig(DataConfig, RunConfig):
                             choices=('input', 'target'))
   landmark_jitter: float = option(0.0, 'Standard deviation of noise on every training landmark; 1 is half a picture.',
                                   low=0.0, high=0.2)
+  auxiliary_dataset: str = option('', 'A second data set (synthetic, or a path) for part of every training batch, with '
+                                      'its own people and expressions: few photographs, many renders.')
+  auxiliary_share: float = option(0.5, 'The part of a batch that comes from auxiliary_dataset.', low=0.0, high=0.95)
   ema_decay: float = option(0.0, 'Decay of the average of the generator that is evaluated; 0 is none [paper].', low=0.0,
                             high=0.99999)
 
@@ -91,10 +94,21 @@ class GCGANConfig(DataConfig, RunConfig):
         (self.image_weight == 0 and self.warm_steps > 0,
          f'warm_steps={self.warm_steps} have no loss with image_weight=0: set warm_steps=0 or raise image_weight',
          ('warm_steps', 'image_weight')),
+        (self.auxiliary_dataset != '' and self.condition == 'onehot',
+         f'auxiliary_dataset={self.auxiliary_dataset} has labels of its own, which condition=onehot cannot tell from '
+         "dataset's: leave it out", ('auxiliary_dataset', 'condition')),
+        (self.auxiliary_dataset != '' and not 0 < self.auxiliary_count < self.batch_size,
+         f'auxiliary_share={self.auxiliary_share} of batch_size={self.batch_size} is {self.auxiliary_count} pictures: '
+         'leave both data sets at least 1', ('auxiliary_share', 'batch_size')),
         (self.learning_rate_floor > self.learning_rate,
          f'learning_rate_floor={self.learning_rate_floor} is above learning_rate={self.learning_rate}: lower it',
          ('learning_rate_floor', 'learning_rate')),
     ]
+
+  @property
+  def auxiliary_count(self) -> int:
+    """Samples of every global batch that come from `auxiliary_dataset`."""
+    return round(self.auxiliary_share * self.batch_size) if self.auxiliary_dataset else 0
 
   @classmethod
   def tiny(cls, **changes) -> 'GCGANConfig':

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipeline import alignment, triplets
+from input_pipeline import alignment, augmentation, triplets
 from models import GCGANConfig
 from models.config import ConfigError, DataConfig, RunConfig
 from tests.input_pipeline import builders
@@ -103,7 +103,18 @@ def test_every_epoch_visits_every_pair_once_in_another_order(faces):
 
 
 @pytest.mark.parametrize(
-  'augment', [{}, {'augment_flip': True, 'augment_shift': 0.1, 'augment_scale': 0.1, 'augment_colour': 0.1}]
+  'augment',
+  [
+    {},
+    {
+      'augment_flip': True,
+      'augment_shift': 0.1,
+      'augment_scale': 0.1,
+      'augment_colour': 0.1,
+      'augment_tint': 0.1,
+      'augment_warp': 0.01,
+    },
+  ],
 )
 def test_parts_of_two_workers_are_one_workers_whole(faces, augment):
   whole = batches(pipeline(faces, **augment), 7, 9, 'train')
@@ -112,6 +123,37 @@ def test_parts_of_two_workers_are_one_workers_whole(faces, augment):
     assert_same(batch, {key: np.concatenate([parts[0][step][key], parts[1][step][key]]) for key in batch})
   with pytest.raises(ValueError, match='batch_size=8 is not a multiple of the 3 workers'):
     pipeline(faces).batches(0, 1, 'train', workers=3)
+
+
+def test_an_auxiliary_data_set_fills_the_end_of_a_batch(tmp_path):
+  faces = builders.write_faces(tmp_path / 'own', size=32)
+  other = builders.write_faces(tmp_path / 'other', train=3, size=32)
+  settings = {'dataset': str(faces), 'batch_size': 8, 'augment_warp': 0.01}
+  mixed = triplets.Triplets(GCGANConfig.tiny(**settings, auxiliary_dataset=str(other), auxiliary_share=0.25))
+  batch = batches(mixed, 3, 4, 'train')[0]
+  own, rest = (
+    batches(triplets.Triplets(GCGANConfig.tiny(**settings | {'batch_size': n, 'dataset': str(path)})), 3, 4, 'train')[0]
+    for n, path in ((6, faces), (2, other))
+  )
+  for key in batch:
+    if key not in ('identity', 'index'):
+      np.testing.assert_array_equal(batch[key], np.concatenate([own[key], rest[key]]))
+  assert batch['index'].tolist() == list(range(8))
+  assert not set(batch['identity'][:6]) & set(batch['identity'][6:])
+  parts = [batches(mixed, 3, 4, 'train', worker=w, workers=2)[0] for w in range(2)]
+  together = {key: np.concatenate([part[key] for part in parts]) for key in batch}
+  order = np.argsort(together['index'])
+  assert_same(batch, {key: together[key][order] for key in batch})
+  assert (
+    mixed.held_out()['identity'].tolist()
+    == triplets.Triplets(GCGANConfig.tiny(**settings)).held_out()['identity'].tolist()
+  )
+  with pytest.raises(FileNotFoundError, match='nowhere'):
+    triplets.Triplets(GCGANConfig.tiny(**settings, auxiliary_dataset='nowhere')).batches(0, 1, 'train')
+  with pytest.raises(ValueError, match='auxiliary_share=0.01 of batch_size=8 is 0 pictures'):
+    GCGANConfig.tiny(**settings, auxiliary_dataset=str(other), auxiliary_share=0.01)
+  with pytest.raises(ValueError, match="which condition=onehot cannot tell from dataset's"):
+    GCGANConfig.tiny(**settings, auxiliary_dataset=str(other), condition='onehot', pretrain_steps=0)
 
 
 def test_reading_by_row_gives_the_same_batches(faces):
@@ -126,27 +168,49 @@ def test_augmentation_moves_points_with_their_pixels():
     'flip': tf.constant([-1.0]),
     'scale': tf.constant([1.2]),
     'shift': tf.constant([[0.1, -0.15]]),
-    'gains': tf.zeros([1, 3]),
+    'gains': tf.zeros([1, 6]),
   }
-  moved = triplets.change_landmarks(tf.constant(points)[None, None].numpy().repeat(2, 1), changes).numpy()[0, 0]
+  moved = augmentation.change_landmarks(tf.constant(points)[None, None].numpy().repeat(2, 1), changes).numpy()[0, 0]
   for i, mirrored in ((8, 8), (0, 16), (36, 45)):
     image = np.full([65, 65, 3], -1, np.float32)
     x, y = np.round(alignment.denormalize(points[i], 65)).astype(int)
     image[y - 1 : y + 2, x - 1 : x + 2] = 1
     result = (
-      triplets.change_images(tf.constant(image)[None, None].numpy().repeat(2, 1), changes).numpy()[0, 0, ..., 0] + 1
+      augmentation.change_images(tf.constant(image)[None, None].numpy().repeat(2, 1), changes).numpy()[0, 0, ..., 0] + 1
     )
     centre = np.array([(result.sum(axis) * np.arange(65)).sum() / result.sum() for axis in (0, 1)])
     np.testing.assert_allclose(alignment.denormalize(moved[mirrored], 65), centre, atol=0.8)
 
 
+def test_a_warp_moves_points_with_their_pixels():
+  still = {'flip': tf.ones([1]), 'scale': tf.ones([1]), 'shift': tf.zeros([1, 2]), 'gains': tf.zeros([1, 6])}
+  grid = tf.random.stateless_normal([1, 5, 5, 2], [1, 2])
+  changes = still | {'warp': tf.image.resize(0.06 * grid, [65, 65], 'bicubic')}
+  for x, y in ((20, 20), (45, 25), (32, 44)):
+    image = np.full([1, 1, 65, 65, 3], -1, np.float32)
+    image[0, 0, y - 1 : y + 2, x - 1 : x + 2] = 1
+    result = augmentation.change_images(tf.constant(image), changes).numpy()[0, 0, ..., 0] + 1
+    centre = np.array([(result.sum(axis) * np.arange(65)).sum() / result.sum() for axis in (0, 1)])
+    point = np.full([1, 1, 68, 2], (np.array([x, y]) * 2 + 1) / 65 - 1, np.float32)
+    moved = alignment.denormalize(augmentation.change_landmarks(tf.constant(point), changes).numpy()[0, 0, 0], 65)
+    np.testing.assert_allclose(moved, centre, atol=0.35)
+    assert np.abs(moved - [x, y]).max() > 0.7
+
+
 def test_augmentation_treats_both_pictures_alike_and_is_off_by_default(faces):
   plain = batches(pipeline(faces), 0, 1, 'train')[0]
-  for field, value in (('augment_flip', True), ('augment_shift', 0.2), ('augment_scale', 0.2), ('augment_colour', 0.2)):
+  for field, value in (
+    ('augment_flip', True),
+    ('augment_shift', 0.2),
+    ('augment_scale', 0.2),
+    ('augment_colour', 0.2),
+    ('augment_tint', 0.2),
+    ('augment_warp', 0.02),
+  ):
     changed = batches(pipeline(faces, **{field: value}), 0, 1, 'train')[0]
     assert not np.allclose(changed['input_image'], plain['input_image']), field
     points_change = not np.allclose(changed['input_landmarks'], plain['input_landmarks'])
-    assert points_change == (field != 'augment_colour')
+    assert points_change == (field not in ('augment_colour', 'augment_tint'))
 
 
 def test_held_out_pairs_are_spread_and_do_not_depend_on_the_seed(faces):

@@ -12,7 +12,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from input_pipeline import PIPELINES, synthetic, triplets
+from input_pipeline import PIPELINES, augmentation, synthetic
 from models import SYSTEMS, runs
 from train.rehearsal import make_batch
 
@@ -65,12 +65,12 @@ def world(name, changes):
   return synthetic.dataset_path(tiny(name)) != synthetic.dataset_path(tiny(name, **changes))
 
 
-def augmentation(name, changes):
+def augmented(name, changes):
   step = tf.constant(0, tf.int64)
-  before, after = (triplets.draw_changes(tiny(name, **c), (0, 0), step) for c in ({}, changes))
+  before, after = (augmentation.draw_changes(tiny(name, **c), (0, 0), step) for c in ({}, changes))
   assert before is None
   still = {'flip': 1.0, 'scale': 1.0, 'shift': 0.0, 'gains': 0.0}
-  return any((after[key].numpy() != value).any() for key, value in still.items())
+  return 'warp' in after or any((after[key].numpy() != value).any() for key, value in still.items())
 
 
 def refused(text):
@@ -88,6 +88,7 @@ def elsewhere(test):
   return exists
 
 
+TRIPLETS = 'tests/input_pipeline/test_triplets.py::'
 LOOP = 'tests/train/test_loop.py::'
 GANFACES = 'tests/models/test_ganfaces.py::'
 DOMAINS = 'tests/input_pipeline/test_ganfaces.py::'
@@ -113,7 +114,7 @@ RUN = {
 DATA = {
     'dataset': ('nowhere', refused('dataset=nowhere')),
     'data_dir': ('elsewhere', world),
-    'cache_gb': (0.0, elsewhere('tests/input_pipeline/test_triplets.py::test_reading_by_row_gives_the_same_batches')),
+    'cache_gb': (0.0, elsewhere(TRIPLETS + 'test_reading_by_row_gives_the_same_batches')),
     'face_model': ('nowhere.npz', refused('nowhere.npz')),
     'alignment': ('similarity', world),
     'template_scale': (0.7, world),
@@ -121,10 +122,12 @@ DATA = {
     'images_per_identity': (3, world),
     'render_size': (64, world),
     'world_seed': (1, world),
-    'augment_flip': (True, augmentation),
-    'augment_shift': (0.1, augmentation),
-    'augment_scale': (0.1, augmentation),
-    'augment_colour': (0.1, augmentation),
+    'augment_flip': (True, augmented),
+    'augment_shift': (0.1, augmented),
+    'augment_scale': (0.1, augmented),
+    'augment_colour': (0.1, augmented),
+    'augment_tint': (0.1, augmented),
+    'augment_warp': (0.02, augmented),
 }
 OWN = {
     'toy': {
@@ -159,6 +162,8 @@ OWN = {
         'image_loss_reduction': ('sum', losses()),
         'real_sample': ('target', losses()),
         'landmark_jitter': (0.1, losses('pretrain')),
+        'auxiliary_dataset': ('nowhere', elsewhere(TRIPLETS + 'test_an_auxiliary_data_set_fills_the_end_of_a_batch')),
+        'auxiliary_share': (0.25, elsewhere(TRIPLETS + 'test_an_auxiliary_data_set_fills_the_end_of_a_batch')),
         'ema_decay': (0.9, shape()),
     },
     'ganfaces': {
