@@ -199,13 +199,13 @@ class GANFaces(System):
       tape.watch(fake)
       codes = look(fake, batch['render_landmarks'], self._view(batch['index']))
       loss = self.game.mean(self._identity_losses(codes, batch['label']))
-    slope, gradients = tape.gradient(loss, [fake, weights])
+    found: Any = tape.gradient(loss, [fake, weights])
     logs = {'identity_loss': loss}
     if self.config.keeps_centroids:
       known = tf.reduce_mean(tf.cast(self.visits >= _KNOWN, tf.float32))
       logs |= {'centroid_norm': tf.reduce_mean(tf.norm(self.centroids, axis=1)) / self.replicas,
                'centroids_visited': known / self.replicas}
-    return slope, gradients, logs
+    return found[0], found[1], logs
 
   def _identity_losses(self, codes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     config = self.config

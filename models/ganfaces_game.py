@@ -146,8 +146,8 @@ class Game:
       *fake_errors, real_error = [self.mean(part) for part in tf.split(each, len(fakes) + 1)]
       fake_error = tf.add_n(fake_errors) / len(fakes)
       loss = losses.began_discriminator_loss(real_error, fake_error, scale)
-    weights, slopes = tape.gradient(loss, [network.trainable_variables, fakes])
-    return (real_error, fake_error), weights, *[slope / -scale for slope in slopes]
+    found: Any = tape.gradient(loss, [network.trainable_variables, fakes])
+    return (real_error, fake_error), found[0], *[slope / -scale for slope in found[1]]
 
   def _along_generator(self, images: tf.Tensor, target: tf.Tensor, keep: tf.Tensor, weight: float,
                        ) -> tuple[tf.Tensor, list, tf.Tensor]:
@@ -156,11 +156,11 @@ class Game:
       tape.watch(images)
       value = self._l1(target, self.generator([images, keep], training=True))
       loss = weight * value
-    own, slope = tape.gradient(loss, [self.generator.trainable_variables, images])
-    return value, own, slope
+    found: Any = tape.gradient(loss, [self.generator.trainable_variables, images])
+    return value, found[0], found[1]
 
 
-def _slope(loss: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _slope(loss: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor) -> tuple[tf.Tensor, Any]:
   """A loss and its gradient by its argument."""
   with tf.GradientTape(watch_accessed_variables=False) as tape:
     tape.watch(at)
