@@ -125,7 +125,7 @@ def write_sheet(folder: str, rows: Mapping[str, Any], marks: Sequence[np.ndarray
     for x, picture in enumerate((photo, render, overlay)):
       sheet.paste(picture, (left + x * TILE, top))
     box = rows['box'][row]
-    found = 2 * (np.asarray(rows['landmarks'][row]) + 0.5 - box[:2] - 0.5) / box[2] - 1
+    found = 2 * (np.asarray(rows['landmarks'][row]) - box[:2]) / box[2] - 1
     for points, colour in ((found, 'lime'), (marks[row], 'red')):
       for x, y in alignment.denormalize(points, TILE):
         if 0 <= x < TILE and 0 <= y < TILE:

@@ -73,8 +73,10 @@ def principal_colours(colours: np.ndarray, trust: np.ndarray, modes: int) -> tup
   count = len(colours)
   modes = min(modes, count - 1)
   known = colours.reshape(count, -1).astype(np.float64)
-  share = np.repeat(trust, 3, axis=1)
-  filled = known
+  share = np.repeat(trust, 3, axis=1).astype(np.float64)
+  average = (share * known).sum(0) / np.maximum(share.sum(0), 1e-6)
+  average = np.where(share.sum(0) > 1e-3, average, known.mean(0))
+  filled = share * known + (1 - share) * average
   for _ in range(_ROUNDS):
     mean = filled.mean(0)
     left, values, right = np.linalg.svd(filled - mean, full_matrices=False)
