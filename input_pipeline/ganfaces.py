@@ -66,9 +66,10 @@ class Domains:
 
   @functools.cached_property
   def renders(self) -> PreparedDataset:
-    """The synthetic domain; rendered on first use."""
+    """The synthetic domain; rendered on first use, once the real one is seen to be fit."""
     from input_pipeline import renders  # The renderer is not needed to read a data set.
 
+    self._check()
     path = renders.render_dataset(self.config, renders.make_world(self.config, self._parameters))
     return dataset.open_dataset(path, self.config.cache_gb)
 
@@ -122,6 +123,7 @@ class Domains:
     return dataset.open_dataset(pairs.pair_dataset(config, held_out), config.cache_gb)
 
   def _check(self) -> None:
+    """Photographs that cannot be used are refused before anything is rendered."""
     config = self.config
     if config.uses_pairs and not config.pairs and not self.stand_ins:
       raise ConfigError(
@@ -129,6 +131,8 @@ class Domains:
         f'--dataset={config.dataset} --output=FITS) and pass --pairs=FITS, or set pair_weight=0',
         ('pairs', 'dataset'),
       )
+    if not self.stand_ins:
+      _ = self.photos
 
   @property
   def domains(self) -> list[str]:
