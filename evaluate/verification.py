@@ -191,13 +191,19 @@ def verification_rows(
     statistics['d_prime'] = _over_pairs(separation, scores, pairs.same)
     areas[name] = statistics['auc']
     for metric, statistic in statistics.items():
-      value = intervals.estimate(statistic, weights)
+      value = _estimate(statistic, weights)
       rows.append(make_row(protocol, metric, name, 'all', value, *size, embedding=embedding))
   for name, area in areas.items():
     if name != subject and subject in areas:
-      value = intervals.estimate(lambda w, a=areas[subject], b=area: a(w) - b(w), weights)
+      value = _estimate(lambda w, a=areas[subject], b=area: a(w) - b(w), weights)
       rows.append(make_row(protocol, 'auc', f'{subject}_minus_{name}', 'all', value, *size, embedding=embedding))
   return rows
+
+
+def _estimate(statistic, weights: np.ndarray) -> intervals.Estimate:
+  """As `intervals.estimate`, which leaves out replicates that are no number: of few people some have one only."""
+  with np.errstate(divide='ignore', invalid='ignore'):
+    return intervals.estimate(statistic, weights)
 
 
 def _over_pairs(function, scores: np.ndarray, same: np.ndarray):
