@@ -1,12 +1,13 @@
 """Augmentation: every sample is moved, warped and coloured by numbers drawn from (seed, step)."""
 
+import types
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from input_pipeline import alignment
-from models.layers.addons import addons
 
 # A warp is a smooth field between the vectors of a grid of this size: another shape of a face, not of a lip.
 WARP_GRID = 5
@@ -65,7 +66,7 @@ def _warp_landmarks(landmarks: tf.Tensor, warp: tf.Tensor) -> tf.Tensor:
   points = goals
   for _ in range(3):  # The field is smooth and small: each round divides the error by ten or more.
     pixels = tf.clip_by_value(((points + 1) * size - 1) / 2, 0.0, size - 1.0)
-    points = goals - addons().image.interpolate_bilinear(warp, pixels, indexing='xy')
+    points = goals - _image_addons().interpolate_bilinear(warp, pixels, indexing='xy')
   return tf.reshape(points, tf.shape(landmarks))
 
 
@@ -92,10 +93,19 @@ def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor
   if 'warp' in changes:
     # Addons' flow is (y, x), in pixels, and is subtracted.
     flow = tf.repeat(changes['warp'][..., ::-1], images.shape[1], axis=0)
-    flat = addons().image.dense_image_warp(flat, -flow * size / 2)
+    flat = _image_addons().dense_image_warp(flat, -flow * size / 2)
   images = tf.reshape(flat, tf.shape(images))
   brightness, contrast, saturation = (changes['gains'][:, i, None, None, None, None] for i in range(3))
   grey = tf.reduce_mean(images, axis=-1, keepdims=True)
   images = grey + (images - grey) * (1 + saturation)
   images = (images + 1) * (1 + changes['gains'][:, None, None, None, 3:]) - 1
   return tf.clip_by_value(images * (1 + contrast) + brightness, -1, 1)
+
+
+def _image_addons() -> types.ModuleType:
+  """`tensorflow_addons.image`, imported where it is needed, as that takes a second."""
+  with warnings.catch_warnings():  # Addons announces its end of life; we know.
+    warnings.filterwarnings('ignore', message=r'\s*TensorFlow Addons', category=UserWarning)
+    from tensorflow_addons import image
+
+  return image
