@@ -83,7 +83,7 @@ def read_fits(folder: str) -> dict[str, np.ndarray]:
       f'{folder} has no {PARAMETERS}: `python -m input_pipeline.fit --input=PHOTOS --output={folder}` makes one'
     )
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as file:
       content = {name: file[name] for name in (*ROWS, 'face_model')}
   except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(

@@ -20,19 +20,15 @@ import tensorflow as tf
 
 from models.face3d.face_mesh import FIELD_OF_VIEW, GAMMA, ambient, face_mesh, slide, to_display
 from models.face3d.morphable import MorphableModel
-from models.face3d.people import draw_person
+from models.face3d.priors import albedo_prior, expression_prior, symmetry_precision
 from models.face3d.rasterize import Raster
 from models.face3d.render import Camera, Pose, place, project, render
 from models.face3d.shading import Light, harmonics_basis, irradiance, vertex_normals
 
 _BANDS = np.array([1.0, 2 / 3, 2 / 3, 2 / 3, 0.25, 0.25, 0.25, 0.25, 0.25], np.float32)
 _NOISE = 0.02  # of dlib's landmarks, as a share of the inter-ocular distance
+_INNER_LIPS_WEIGHT = 3.0  # whether a mouth is open is a matter of a few pixels
 _CONTOUR_WEIGHT = 0.4  # the outline is marked less exactly than eyes, nose and mouth
-# Standard deviation of expression units that run from 0 to 1: what faces do in photographs, other units, and units that
-# 68 landmarks mistake for others.
-_USUAL, _UNIT, _RARE = 0.4, 0.2, 0.08
-_USUAL_UNITS = ('jawOpen', 'mouthSmile', 'browInnerUp', 'browDown', 'browOuterUp', 'eyeBlink', 'eyeSquint', 'eyeWide')
-_RARE_UNITS = ('tongueOut', 'cheekPuff', 'mouthClose', 'jawForward', 'eyeLook', 'mouthFunnel', 'jawLeft', 'jawRight')
 _LIGHT = 0.35  # of a harmonic about white ambient light, as a share of its first row
 _TINT = 0.12  # of the light's colour about grey: the skin's colour belongs to the albedo
 COLOUR_NOISE = 0.06  # of a picture against its photograph, display values in [0, 1]
@@ -46,35 +42,6 @@ class Schedule:
   landmark_steps: int = 14
   photometric_steps: int = 30
   size: int = 64
-
-
-def expression_prior(model: MorphableModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Least and greatest values of the expression coefficients `[E]`, and their standard deviations about 0.
-
-  Units such as ARKit's run from 0 to 1; the modes of a statistical basis are unit normal.
-  """
-  names = model.expression_names
-  if all(name.startswith('expression_') for name in names):
-    deviations, low, high = np.ones(len(names)), -3.0, 3.0
-  else:
-    kinds = ((_USUAL_UNITS, _USUAL), (_RARE_UNITS, _RARE))
-    deviations = np.array([next((d for units, d in kinds if n.startswith(units)), _UNIT) for n in names])
-    low, high = 0.0, 1.0
-  ones = np.ones(len(names), np.float32)
-  return low * ones, high * ones, deviations.astype(np.float32)
-
-
-@functools.lru_cache(maxsize=4)
-def albedo_prior(model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and standard deviation of the albedo's coefficients `[A]`.
-
-  Unit normal for a learnt basis; the painted layers of the default model have the distribution of drawn people.
-  """
-  count = len(model.albedo_names)
-  if not model.log_albedo:
-    return np.zeros(count, np.float32), np.ones(count, np.float32)
-  drawn = np.stack([draw_person(model, seed).albedo for seed in range(200)])
-  return drawn.mean(0), np.maximum(drawn.std(0), 0.02)
 
 
 class Fitter:
@@ -95,9 +62,11 @@ class Fitter:
     low, high, deviations = expression_prior(model)
     ones = np.ones(self.sizes[0], np.float32)
     self._low, self._high = np.concatenate([-3 * ones, low]), np.concatenate([3 * ones, high])
-    self._precision = np.concatenate([ones, deviations**-2])
+    self._precision = np.diag(np.concatenate([ones, deviations**-2]))
+    self._precision[self.sizes[0] :, self.sizes[0] :] += symmetry_precision(model.expression_names)
     weights = np.ones(68, np.float32)
     weights[:17] = _CONTOUR_WEIGHT
+    weights[60:] = _INNER_LIPS_WEIGHT
     self._weights = weights
     self._albedo_mean, self._albedo_deviation = albedo_prior(model)
     self._focal = 1.0 / math.tan(FIELD_OF_VIEW / 2)
@@ -193,14 +162,14 @@ class Fitter:
       residual = tf.reshape(at(screen) - target, [b, 136])
       weighted = jacobian * tf.repeat(weights, 2, axis=1)[..., None]
       gradient = tf.einsum('bnp,bn->bp', weighted, residual)
-      gradient += tf.concat([tf.zeros([b, 6]), precision * coefficients], 1)
+      gradient += tf.concat([tf.zeros([b, 6]), tf.matmul(coefficients, precision)], 1)
       # A coefficient at its limit that wants to go beyond stays there.
       blocked = ((coefficients <= self._low) & (gradient[:, 6:] > 0)) | (
         (coefficients >= self._high) & (gradient[:, 6:] < 0)
       )
-      stiff = precision + 1e7 * tf.cast(blocked, tf.float32)
-      diagonal = tf.concat([tf.fill([b, 6], 1e-2), stiff], 1)
+      diagonal = tf.concat([tf.fill([b, 6], 1e-2), 1e7 * tf.cast(blocked, tf.float32)], 1)
       hessian = tf.matmul(jacobian, weighted, transpose_a=True) + tf.linalg.diag(diagonal)
+      hessian += tf.pad(precision, [[6, 0], [6, 0]])
       move = -tf.linalg.cholesky_solve(tf.linalg.cholesky(hessian), gradient[..., None])[..., 0]
       angle = tf.norm(move[:, :3], axis=-1, keepdims=True)
       rotation = _rotation(move[:, :3] * tf.minimum(1.0, 0.4 / tf.maximum(angle, 1e-6))) @ rotation
@@ -305,7 +274,8 @@ class Fitter:
     colour = tf.reduce_sum(weight * difference**2, [1, 2, 3]) / tf.maximum(tf.reduce_sum(weight, [1, 2, 3]), 1.0)
     scale = ambient(1)[0, 0, 0]
     grey = tf.reduce_mean(state['light'], -1, keepdims=True)
-    prior = tf.reduce_sum(self._precision * state['coefficients'] ** 2, -1)
+    coefficients = state['coefficients']
+    prior = tf.reduce_sum(tf.matmul(coefficients, tf.constant(self._precision)) * coefficients, -1)
     prior += tf.reduce_sum(((state['albedo'] - self._albedo_mean) / self._albedo_deviation) ** 2, -1)
     prior += tf.reduce_sum(((grey - ambient(1)[:, :, :1]) / (_LIGHT * scale)) ** 2, [1, 2])
     prior += tf.reduce_sum(((state['light'] - grey) / (_TINT * scale)) ** 2, [1, 2])

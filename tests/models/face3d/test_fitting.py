@@ -7,8 +7,9 @@ import pytest
 
 from models.face3d.albedo import principal_colours
 from models.face3d.face_mesh import CONTOUR, FIELD_OF_VIEW, ambient, face_mesh, render_parameters
-from models.face3d.fitting import Fitter, Schedule, albedo_prior
+from models.face3d.fitting import Fitter, Schedule
 from models.face3d.morphable import load_face_model
+from models.face3d.priors import albedo_prior
 
 SIZE = 64
 
