@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from models.face3d.basel import is_licensed, load_licensed
 from models.face3d.ict import load_ict_folder
 
 DEFAULT_MODEL = Path(__file__).parent / 'face_model.npz'
@@ -121,7 +122,8 @@ def load_face_model(path: str = '') -> MorphableModel:
   """Loads a face model.
 
   Args:
-    path: an `.npz` of our format, a folder of ICT-FaceKit meshes (`.obj` or `.obj.gz`), or '' for the default model.
+    path: an `.npz` of our format, a folder of ICT-FaceKit meshes (`.obj` or `.obj.gz`), a Basel or LSFM file (`.mat`,
+      `.h5`; see `basel.py`), or '' for the default model.
 
   Returns:
     The model; the same object for the same path.
@@ -135,6 +137,8 @@ def load_face_model(path: str = '') -> MorphableModel:
     return _make(load_ict_folder(source), source)
   if not source.exists():
     raise FileNotFoundError(f'face model {source} does not exist')
+  if is_licensed(source):
+    return _make(load_licensed(source), source)
   return _make(read_npz(source), source)
 
 

@@ -6,6 +6,7 @@ import pytest
 import scipy.io
 
 from models.face3d.basel import load_licensed
+from models.face3d.morphable import load_face_model
 
 SIDE = 14
 COUNT = SIDE * SIDE
@@ -160,3 +161,12 @@ def test_other_files_are_refused(tmp_path):
   (tmp_path / 'Exp_Pca.bin').write_bytes(np.int32(10**9).tobytes() + b'\0' * 1000)
   with pytest.raises(ValueError, match='says that it has 1000000000 modes'):
     load_licensed(tmp_path / 'whole.mat')
+
+
+def test_load_face_model_takes_them(tmp_path):
+  write_2009(tmp_path / '01_MorphableModel.mat')
+  write_exp_pca(tmp_path, COUNT)
+  model = load_face_model(str(tmp_path / '01_MorphableModel.mat'))
+  vertices = model.vertices(np.zeros([1, 4]), np.zeros([1, 2]))
+  np.testing.assert_allclose(vertices[0], mesh()[0], atol=1e-6)
+  assert not model.log_albedo and model.albedo(np.zeros([1, 3])).shape == (1, COUNT, 3)
