@@ -190,6 +190,11 @@ class GCGAN(System):
 
   # Training.
 
+  def start_phase(self, phase: str) -> None:
+    if phase == 'train' and self.config.fix_norm and self.config.warm_steps:
+      self.use_averages()  # The generator's own statistics are of the last ten batches.
+    super().start_phase(phase)
+
   def _draw(self, distribution: Callable, shape: list, stream: int, index: tf.Tensor) -> tf.Tensor:
     """Noise [B, *shape] of this step for the samples of this replica.
 
@@ -269,7 +274,7 @@ class GCGAN(System):
     for each critic update moves them six times towards the same batch.)
     """
     config = self.config
-    tape, fake = self._generate(batch)
+    tape, fake = self._generate(batch, training=not config.fix_norm)
     critic_gradients = self.replica_local(self._critic_gradients)
     logs = {}
     real = batch[f'{config.real_sample}_image']
@@ -282,10 +287,10 @@ class GCGAN(System):
     _apply(self.generator_optimizer, gradients, self.generator)
     return {**generator_logs, **logs}
 
-  def _generate(self, batch: Batch) -> tuple[tf.GradientTape, tf.Tensor]:
+  def _generate(self, batch: Batch, training: bool = True) -> tuple[tf.GradientTape, tf.Tensor]:
     """The fake images [B, S, S, 3] of a batch and the tape that watched G make them."""
     condition = self._condition(self._landmarks(batch, 'target'), batch['target_expression'])
-    generate = self.replica_local(lambda images, codes: self.generator([images, codes], training=True))
+    generate = self.replica_local(lambda images, codes: self.generator([images, codes], training=training))
     with tf.GradientTape() as tape:
       fake = generate(batch['input_image'], condition)
     return tape, fake

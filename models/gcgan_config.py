@@ -25,6 +25,8 @@ class GCGANConfig(DataConfig, RunConfig):
                         '[released code].', low=0, high=3)
   skip: str = option('add', 'How a skip joins: add [released code] or concat.', choices=('add', 'concat'))
   output_norm: bool = option(True, 'Batch normalisation before the last tanh: true [paper], false [released code].')
+  fix_norm: bool = option(False, 'In the game the generator normalises by its averages, as when it is used, and not by '
+                          'the batch [paper]: what a rare picture does to it is seen, and unlearnt.')
   pretrain_steps: int = option(20_000, 'Steps that train the embedding, before it is fixed.', low=0)
   warm_steps: int = option(0, 'Steps that train the generator by the image loss alone, before the critic joins; 0 is '
                            'none [paper].', low=0)
@@ -91,6 +93,9 @@ class GCGANConfig(DataConfig, RunConfig):
         (self.adversarial_weight == 0 and self.critic_steps > 0,
          f'critic_steps={self.critic_steps} trains a critic that adversarial_weight=0 ignores: set critic_steps=0',
          ('critic_steps', 'adversarial_weight')),
+        (self.fix_norm and self.warm_steps == 0 and not self.init_from,
+         'fix_norm=true with warm_steps=0 has no averages to normalise by: set warm_steps, or init_from=RUN',
+         ('fix_norm', 'warm_steps')),
         (self.image_weight == 0 and self.warm_steps > 0,
          f'warm_steps={self.warm_steps} have no loss with image_weight=0: set warm_steps=0 or raise image_weight',
          ('warm_steps', 'image_weight')),

@@ -249,6 +249,23 @@ def test_warm_steps_are_adam_on_the_image_loss_and_leave_the_critic_alone():
     np.testing.assert_array_equal(before, after)
 
 
+def test_a_game_with_fixed_norms_begins_at_the_averages_and_leaves_their_statistics():
+  system = make_system('warm', warm_steps=3, ema_decay=0.9, fix_norm=True, adversarial_weight=0.0, critic_steps=0)
+  batch = make_batch(system.config)
+  for _ in range(3):
+    system.train_step(batch)
+  averages = [average.numpy() for average in system._averages]
+  system.start_phase('train')
+  for weight, average in zip(system.generator.weights, averages, strict=True):
+    np.testing.assert_array_equal(weight, average)
+  shown = system.generate(batch['input_image'], system.encode(batch['target_landmarks']))
+  logs = numbers(system.train_step(batch))
+  np.testing.assert_allclose(logs['image_loss'], np.abs(shown - batch['target_image']).mean(), rtol=1e-5)
+  pairs = zip(system.generator.weights, averages, strict=True)
+  moved = {weight.name for weight, average in pairs if (weight.numpy() != average).any()}
+  assert moved and not any('moving' in name for name in moved)
+
+
 def test_readings_change_the_game():
   base = first_step('train')
   summed = first_step('train', image_loss_reduction='sum')
@@ -316,7 +333,7 @@ def test_bfloat16_keeps_its_ends_and_norms_in_float32():
     {'contrastive_weight': 0.0, 'landmark_weight': 0.0},
     {'image_weight': 0.0, 'adversarial_weight': 0.0, 'critic_steps': 0}, {'critic_steps': 0, 'adversarial_weight': 0.1},
     {'critic_steps': 1, 'adversarial_weight': 0.0}, {'learning_rate_floor': 1e-3, 'learning_rate': 1e-4},
-    {'warm_steps': 3, 'image_weight': 0.0},
+    {'warm_steps': 3, 'image_weight': 0.0}, {'fix_norm': True, 'warm_steps': 0},
     {'image_loss_reduction': 'max'}, {'condition': 'label'}], ids=str)
 def test_contradictions_name_the_settings(changes):
   with pytest.raises(ConfigError) as caught:

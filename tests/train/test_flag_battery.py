@@ -144,6 +144,7 @@ OWN = {
         'n_skips': (3, losses()),
         'skip': ('concat', shape()),
         'output_norm': (False, shape()),
+        'fix_norm': (True, losses()),
         'pretrain_steps': (3, phases),
         'warm_steps': (3, phases),
         'warm_learning_rate': (1e-2, losses('warm')),
