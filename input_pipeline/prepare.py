@@ -137,7 +137,7 @@ def prepare(
     manifest: see `list_photos`.
     where: see `list_photos`; of a layout it selects by `Photo`'s fields.
     limit: use this many of the files, drawn by a fixed seed; 0 means all.
-    test_identities: how many people are held out, or their names with commas between.
+    test_identities: how many people are held out, or their names with commas between, or a fold such as `2/5`.
     test_fraction: share of the people who are held out, where `test_identities` is empty.
     overwrite: replace a data set that was made otherwise.
     runner: name of an Apache Beam runner.
@@ -327,7 +327,10 @@ flags.DEFINE_float(
 flags.DEFINE_integer('crop_size', 128, 'Width and height of the stored crops.', 16, 1024, flag_values=FLAGS)
 flags.DEFINE_string('landmark_model', '', "dlib's file of 68 points; empty means the installed one.", flag_values=FLAGS)
 flags.DEFINE_string(
-  'test_identities', '', 'How many people to hold out, or their names with commas.', flag_values=FLAGS
+  'test_identities',
+  '',
+  'How many people to hold out, or their names with commas, or a fold of them: 1/5 to 5/5.',
+  flag_values=FLAGS,
 )
 flags.DEFINE_float('test_fraction', 0.1, 'Share of the people to hold out.', 0.0, 1.0, flag_values=FLAGS)
 flags.DEFINE_string('runner', '', 'Apache Beam runner; empty uses processes on this machine.', flag_values=FLAGS)

@@ -1,6 +1,7 @@
 """Who is held out of training."""
 
 import math
+import re
 
 from input_pipeline import skin
 from input_pipeline.faces import Face
@@ -46,6 +47,18 @@ def by_name(people: list[str], fraction: float, rule: str) -> set[str]:
   return {people[(2 * i + 1) * len(people) // (2 * count)] for i in range(count)}
 
 
+def fold_people(angles: dict[str, float], number: int, folds: int) -> set[str]:
+  """One of `folds` groups that share no person and together hold everybody, dark skin spread evenly over them.
+
+  Args:
+    angles: typology angle of each person; NaN where unknown.
+    number: which group, from 1 on.
+    folds: how many there are.
+  """
+  people = sorted(angles, key=lambda person: (skin.label(angles[person]) != 'dark', person))
+  return set(people[number - 1 :: folds])
+
+
 def choose_split(
   kept: list[tuple[Photo, Face]], angles: dict[str, float], test_identities: str, test_fraction: float, rule: str = ''
 ) -> set[str]:
@@ -54,7 +67,7 @@ def choose_split(
   Args:
     kept: the pictures with their faces.
     angles: typology angle of each person.
-    test_identities: how many are held out, or their names with commas between.
+    test_identities: how many are held out, or their names with commas between, or `2/5`, the second of five folds.
     test_fraction: share that is held out, where `test_identities` is empty.
     rule: see `by_name`; without one, `held_out_people` decides, unless the pictures say themselves.
 
@@ -73,6 +86,13 @@ def choose_split(
         f'--test_identities={test_identities} contradicts the column split of the manifest: give one of them'
       )
     chosen = given
+  elif fold := re.fullmatch(r'(\d+)/(\d+)', test_identities):
+    number, folds = int(fold[1]), int(fold[2])
+    if not 1 <= number <= folds <= len(people) or folds < 2:
+      raise ValueError(
+        f'--test_identities={test_identities}: folds are 1/5 to 5/5, say, and at most as many as people ({len(people)})'
+      )
+    chosen = fold_people(angles, number, folds)
   elif test_identities and not test_identities.isdigit():
     chosen = set(test_identities.split(','))
     unknown = sorted(chosen - set(people))

@@ -223,6 +223,14 @@ def test_held_out_people_include_dark_skin_and_leave_some_for_training():
   assert len(splits.held_out_people({'dark_a': -10.0, 'dark_b': 0.0, 'dark_c': 5.0}, 2)) == 2
 
 
+def test_folds_share_nobody_and_spread_dark_skin():
+  angles = {f'light_{i:02d}': 50.0 for i in range(60)} | {f'dark_{i}': -60.0 for i in range(11)}
+  groups = [splits.fold_people(angles, k, 5) for k in range(1, 6)]
+  assert sorted(person for group in groups for person in group) == sorted(angles)
+  assert [len(group) for group in groups] == [15, 14, 14, 14, 14]
+  assert all(sum('dark' in person for person in group) in (2, 3) for group in groups)
+
+
 def test_lab_agrees_with_published_values():
   # sRGB red and mid grey, CIE D65 (Lindbloom's calculator).
   np.testing.assert_allclose(skin.to_lab(np.array([1.0, 0, 0])), [53.24, 80.09, 67.20], atol=0.02)
