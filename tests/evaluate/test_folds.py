@@ -13,6 +13,7 @@ from tests.input_pipeline import builders
 
 
 def make_run(workdir, seed=0, **settings):
+  workdir.mkdir()
   config = GCGANConfig.tiny(**settings)
   system = runs.build(GCGANConfig.tiny(**settings | {'seed': seed}))
   system.phase = 'train'
