@@ -1,16 +1,17 @@
 """What dlib and Inception see in a picture: whether there is a face, its 68 landmarks, who it is, what distribution it
 is from.
 
-No loss of the project trains against these networks, so they may judge ("a judge is never a player"). Each figure names
-the one it used.
+GC-GAN trains against none of them, so they may judge it ("a judge is never a player"); GANFaces does against dlib's
+descriptor. Each figure names the one it used.
 """
 
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from evaluate import faces
 
 DESCRIPTOR = 'dlib_face_recognition_resnet_v1'
 INCEPTION = 'inception_v3_imagenet'
+_CHIPS = 32  # Described at a time.
 GAMMA = {DESCRIPTOR: 1.0, INCEPTION: 1 / 2048}  # Of `metrics.kernel_distance`.
 
 
@@ -43,8 +45,8 @@ def read_faces(
   Args:
     images: [N, H, W, 3] uint8.
     known_points: [N, 68, 2] pixels, where the face is meant to be; only a box is taken from it.
-    describe: [N] bool or one for all; a descriptor costs 75 ms on a core, the rest 15 ms.
-    workers: processes; one a core if not given, and none for a few pictures.
+    describe: [N] bool or one for all, whose descriptors are wanted.
+    workers: processes that find faces; one a core if not given, and none for a few pictures.
   Returns:
     The faces in the order of the pictures.
   """
@@ -57,10 +59,47 @@ def read_faces(
   boxes = np.array([_box(points) for points in known_points[rows]])
   workers = min(workers or len(os.sched_getaffinity(0)), max(1, len(rows) // 16))
   seen = _run(images[rows], boxes, wanted, workers) if workers > 1 else faces.read(images[rows], boxes, wanted)
-  return Faces(*(part[place] for part in seen))
+  found, landmarks, chips = seen
+  descriptors = np.full((len(rows), 128), np.nan, np.float32)
+  descriptors[wanted] = describe_chips(chips)
+  return Faces(found[place], landmarks[place], descriptors[place])
 
 
-def _run(images: np.ndarray, boxes: np.ndarray, describe: np.ndarray, workers: int) -> list[np.ndarray]:
+def describe_chips(chips: np.ndarray) -> np.ndarray:
+  """dlib's descriptors [N, 128] float32 of its chips [N, 150, 150, 3] uint8, by the same network in Keras.
+
+  dlib's own code needs more than ten times as long for the same numbers.
+  """
+  descriptors = np.empty((len(chips), 128), np.float32)
+  for start in range(0, len(chips), _CHIPS):
+    batch = chips[start : start + _CHIPS]
+    padded = np.pad(batch, ((0, _CHIPS - len(batch)), (0, 0), (0, 0), (0, 0)))
+    descriptors[start : start + _CHIPS] = _descriptor()(padded).numpy()[: len(batch)]
+  return descriptors
+
+
+@functools.cache
+def _descriptor() -> Any:
+  """The network as a function of one trace, [_CHIPS, 150, 150, 3] uint8 -> [_CHIPS, 128]."""
+  import tensorflow as tf  # Here, with the weights' file: landmarks alone need neither.
+
+  from models.layers.dlib_descriptor import SIZE, DlibDescriptor
+
+  with tf.device('CPU:0'):  # A GPU may round to TensorFloat-32, and figures would depend on the machine.
+    network = DlibDescriptor()
+
+  @tf.function(input_signature=[tf.TensorSpec([_CHIPS, SIZE, SIZE, 3], tf.uint8)])
+  def describe(chips):
+    with tf.device('CPU:0'):
+      return network(tf.cast(chips, tf.float32))
+
+  return describe
+
+
+def _run(
+  images: np.ndarray, boxes: np.ndarray, describe: np.ndarray, workers: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """`faces.read` in processes of their own, each with its share of the pictures."""
   with tempfile.TemporaryDirectory() as folder:
     jobs = Path(folder) / 'jobs.npz'
     np.savez(jobs, images=images, boxes=boxes, describe=describe)
@@ -76,14 +115,9 @@ def _run(images: np.ndarray, boxes: np.ndarray, describe: np.ndarray, workers: i
         program.kill()
     if any(codes):
       raise RuntimeError(f'{faces.__file__} ended with exit codes {codes}: its message stands above')
-    results = []
-    for name in ('found', 'landmarks', 'descriptors'):
-      shares = [np.load(part)[name] for part in parts]
-      whole = np.empty((len(images), *shares[0].shape[1:]), shares[0].dtype)
-      for k, share in enumerate(shares):
-        whole[k::workers] = share
-      results.append(whole)
-  return results
+    shares = [np.load(part) for part in parts]
+    found, landmarks, chips = (np.concatenate([s[name] for s in shares]) for name in ('found', 'landmarks', 'chips'))
+  return found, landmarks, chips
 
 
 def _box(points: np.ndarray) -> tuple[float, float, float, float]:

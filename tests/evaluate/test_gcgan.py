@@ -228,7 +228,7 @@ PHOTOS = Path(__file__).parents[3] / 'shared' / 'data' / 'clear' / 'london'
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason='the photographs of ../shared/data are not here')
-def test_faces_are_read_alike_here_and_in_two_processes():
+def test_faces_of_photographs_are_found():
   files = sorted(PHOTOS.glob('0*_neutral.jpg'))[:8]
   photos = np.stack([np.asarray(Image.open(f).resize((96, 96), Image.Resampling.BOX)) for f in files])
   images = np.concatenate([photos, photos[:1], np.full((1, 96, 96, 3), 90, np.uint8)])
@@ -240,11 +240,6 @@ def test_faces_are_read_alike_here_and_in_two_processes():
   assert np.isfinite(here.descriptors[[0, 1, 2, 8]]).all() and np.isnan(here.descriptors[3:8]).all()
   assert 20 < here.landmarks[9].mean() < 80  # On the known place.
   assert (np.abs(here.landmarks[:8, 30] - [48, 52]) < 10).all()  # Noses.
-  rows = [0, 1, 2, 3, 9]
-  boxes = np.array([embeddings._box(points) for points in known[rows]])
-  there = embeddings._run(images[rows], boxes, describe[rows], 2)
-  for a, b in zip(here, there, strict=True):
-    np.testing.assert_array_equal(a[rows], b)
 
 
 @pytest.mark.slow  # Inception v3 is large.
