@@ -310,6 +310,16 @@ def test_crops_are_copies_where_upright_and_turn_about_their_middle():
                              atol=1e-6)
 
 
+def test_a_keras_file_sees_colours_of_0_to_255(tmp_path):
+  layers, path = tf.keras.layers, tmp_path / 'net.keras'
+  tf.keras.Sequential([layers.GlobalAveragePooling2D(input_shape=[24, 24, 3]),
+                       layers.Dense(128, kernel_initializer='identity')]).save(path)
+  images = tf.tile(tf.constant([[[[1.0, 0.0, -1.0]]]]), [2, 20, 20, 1])
+  codes = ganfaces_identity.look(ganfaces_identity.load(str(path)), images, tf.zeros([2, 68, 2]),
+                                 ganfaces_identity.centre_view(2))
+  np.testing.assert_allclose(codes[:, :4], [np.array([2, 1, 0, 0]) / 5**0.5] * 2, atol=1e-5)
+
+
 def test_what_the_embedding_sees_depends_on_step_and_place():
   system = make_system(rotation=10.0, batch_size=64)
   index = tf.range(64, dtype=tf.int64)
