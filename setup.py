@@ -30,13 +30,14 @@ setup(
         'matplotlib>=3.7',
         'pillow>=10.1',
         'psutil>=5.9',
+        'pyarrow>=14,<26',  # 26 wants NumPy 2 and does not declare it.
         'scikit-image>=0.21',
         'scikit-learn>=1.3',
         'scipy>=1.10',
         'threadpoolctl>=3',
     ],
     extras_require={
-        'test': ['pytest>=8', 'ruff>=0.6', 'pyright>=1.1.380'],
+        'test': ['pytest>=8', 'pytest-xdist>=3.6', 'ruff>=0.6', 'pyright>=1.1.380'],
         'gpu': [f'tensorflow[and-cuda]=={TENSORFLOW}'],
         'mtcnn': ['mtcnn==1.0.0'],  # MIT; runs on TensorFlow, carries its weights (`prepare --detector=mtcnn`).
         'beam': ['apache-beam>=2.60,<3'],
