@@ -6,6 +6,7 @@ IPTC's Photo Metadata Standard 2025.1 gives to the model and its version, `Iptc4
 `uuid` box. Source: https://iptc.org/standards/photo-metadata
 """
 
+import io
 import os
 import re
 import struct
@@ -53,6 +54,21 @@ def to_uint8(images: Any) -> np.ndarray:
   return np.rint((np.clip(images.astype(np.float32), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
+def encode_image(
+  image: Any, kind: str = 'PNG', model: str = '', version: str = '', source_type: str = TRAINED_MODEL
+) -> bytes:
+  """A generated picture as a file's content, with its provenance; see `save_image`. `kind` is PNG or JPEG."""
+  packet, options = _packet(model, version, source_type), {}
+  if kind == 'PNG':
+    options['pnginfo'] = PngImagePlugin.PngInfo()
+    options['pnginfo'].add_itxt(_PNG_KEY, packet.decode())
+  else:
+    options.update(xmp=packet, quality=95, subsampling=0)
+  content = io.BytesIO()
+  Image.fromarray(to_uint8(image)).save(content, kind, **options)
+  return content.getvalue()
+
+
 def save_image(
   path: str | os.PathLike, image: Any, model: str = '', version: str = '', source_type: str = TRAINED_MODEL
 ) -> None:
@@ -72,14 +88,8 @@ def save_image(
   if kind is None:
     raise ValueError(f'{path}: pictures are written as .png, .jpg or .jpeg')
   path.parent.mkdir(parents=True, exist_ok=True)
-  packet, options = _packet(model, version, source_type), {}
-  if kind == 'PNG':
-    options['pnginfo'] = PngImagePlugin.PngInfo()
-    options['pnginfo'].add_itxt(_PNG_KEY, packet.decode())
-  else:
-    options.update(xmp=packet, quality=95, subsampling=0)
   temporary = path.with_name(f'.{path.name}.part')
-  Image.fromarray(to_uint8(image)).save(temporary, kind, **options)
+  temporary.write_bytes(encode_image(image, kind, model, version, source_type))
   os.replace(temporary, path)
 
 

@@ -65,12 +65,19 @@ class Domains:
     return stand_ins.pair_parameters(stand_ins.World(stand_ins.settings(self.config), self.config.face_model))
 
   @functools.cached_property
-  def renders(self) -> PreparedDataset:
-    """The synthetic domain; rendered on first use, once the real one is seen to be fit."""
+  def world(self) -> Any:
+    """What the renders are drawn from: a `renders.World`; it has more people than are rendered."""
     from input_pipeline import renders  # The renderer is not needed to read a data set.
 
+    return renders.make_world(self.config, self._parameters)
+
+  @functools.cached_property
+  def renders(self) -> PreparedDataset:
+    """The synthetic domain; rendered on first use, once the real one is seen to be fit."""
+    from input_pipeline import renders
+
     self._check()
-    path = renders.render_dataset(self.config, renders.make_world(self.config, self._parameters))
+    path = renders.render_dataset(self.config, self.world)
     return dataset.open_dataset(path, self.config.cache_gb)
 
   @functools.cached_property
@@ -166,7 +173,7 @@ class Domains:
 
     config = self.config
     self._check()
-    world = renders.make_world(config, self._parameters)
+    world = self.world
     path = renders.dataset_path(config, world)
     ready = renders.is_rendered(path)
     people = {split: len(world.people(split)) for split in ('train', 'test')}
@@ -273,17 +280,22 @@ class Domains:
     return batch
 
   def held_out_of(self, domain: str, count: int | None = None) -> dict[str, np.ndarray]:
-    """Held-out pictures of one domain, spread over its people.
+    """Held-out pictures of one domain, see `pictures_of`."""
+    return self.pictures_of(domain, True, count)
+
+  def pictures_of(self, domain: str, held_out: bool, count: int | None = None) -> dict[str, np.ndarray]:
+    """Pictures of one domain, spread over its people, in an order that does not depend on the seed.
 
     Args:
       domain: renders, photos or pairs.
+      held_out: those of the people who are held out, or of those who are trained on.
       count: how many; all where there are fewer, or where it is None.
 
     Returns:
       the domain's pictures as in a batch, `landmarks` [N, 68, 2], `identity` [N] int32, `file` and `skin` [N] str; of
       renders also `render_mask`, `render_landmarks`, `label`.
     """
-    data, split = self.data(domain), self.split(domain, True)
+    data, split = self.data(domain), self.split(domain, held_out)
     table = data.index(split)
     order = triplets.spread_order(table['identity'], np.zeros_like(table['identity']), triplets.HELD_OUT_SEED)[:count]
     found = {key: table[key][order] for key in ('landmarks', 'identity', 'file', 'skin')}

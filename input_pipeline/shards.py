@@ -34,6 +34,19 @@ OWN_FILES = (
   '.detected-*',
   FINGERPRINT,
 )
+# What jobs of one kind leave besides.
+OWN_FILES_OF_KIND = {
+  'generated': (
+    'table/*.parquet',
+    'table/.*.temporary-*',
+    'pictures/*/*.png',
+    'pictures/*/.*.temporary-*',
+    '.model.npz',
+    'confidence.json',
+    'DATA_CARD.md',
+    'sheet.png',
+  )
+}
 
 
 def import_tfds() -> Any:
@@ -132,11 +145,20 @@ def claim(output: str, fingerprint: dict[str, Any], overwrite: bool = False) -> 
 
 def discard(output: str, folder_too: bool = False) -> None:
   """Removes the files of a job from its folder, and the folder itself where that is wanted and it is empty then."""
-  patterns = OWN_FILES + ('.lock',) * folder_too
-  for file in {file for pattern in patterns for file in pathlib.Path(output).glob(pattern)}:
+  kind = ((read_fingerprint(output) or {}).get('made_from') or {}).get('kind')
+  patterns = OWN_FILES + OWN_FILES_OF_KIND.get(kind, ()) + ('.lock',) * folder_too
+  files = {file for pattern in patterns for file in pathlib.Path(output).glob(pattern)}
+  for file in sorted(files, key=lambda file: file.name == FINGERPRINT):  # last: without it the rest would be foreign
     file.unlink()
   if folder_too and not os.listdir(output):
     os.rmdir(output)
+
+
+def remove_temporaries(output: str) -> None:
+  """Removes what processes that were killed have left; only whoever holds the lock may."""
+  for pattern in ('.*.temporary-*', 'table/.*.temporary-*', 'pictures/*/.*.temporary-*'):
+    for file in pathlib.Path(output).glob(pattern):
+      file.unlink(missing_ok=True)
 
 
 def write_atomically(path: str, content: str | bytes) -> None:
@@ -173,26 +195,41 @@ def write_shard(
 
   The features travel to the workers as they are; `make_examples(split, shard)` is a pure, picklable function.
   """
-  from array_record.python import array_record_module  # pyright: ignore - a module without types
-
   split, shard = unit
   path = os.path.join(output, shard_name(name, split, shard, len(splits[split])))
   count = splits[split][shard]
   if is_whole(path, count):
     return count
+  return write_records(path, features, make_examples(split, shard), count)
+
+
+def write_records(path: str, features: Any, examples: Iterable[dict[str, Any]], count: int | None = None) -> int:
+  """Writes examples as an ArrayRecord file that exists either whole or not at all. Returns their number.
+
+  Args:
+    path: the file.
+    features: TFDS features by name.
+    examples: what is written.
+    count: how many were promised; any number where it is None.
+
+  Raises:
+    ValueError: if there are more or fewer.
+  """
+  from array_record.python import array_record_module  # pyright: ignore - a module without types
+
   features = import_tfds().features.FeaturesDict(features)
-  temporary = os.path.join(output, f'.{os.path.basename(path)}.temporary-{os.getpid()}')
+  temporary = os.path.join(os.path.dirname(path), f'.{os.path.basename(path)}.temporary-{os.getpid()}')
   writer = array_record_module.ArrayRecordWriter(temporary, 'group_size:1')
   written = 0
-  for example in make_examples(split, shard):
+  for example in examples:
     writer.write(features.serialize_example(features.encode_example(example)))
     written += 1
   writer.close()
-  if written != count:
+  if count is not None and written != count:
     os.unlink(temporary)
     raise ValueError(f'{path}: {written} examples were made, {count} were promised')
   os.replace(temporary, path)
-  return count
+  return written
 
 
 def write_dataset(
@@ -233,7 +270,6 @@ def write_dataset(
     FileExistsError: if another data set or foreign files are there.
     ValueError: if a split has no examples.
   """
-  tfds = import_tfds()
   empty = [split for split, sizes in splits.items() if not sum(sizes)]
   if empty:
     raise ValueError(f'split {empty[0]} of {output} would have no pictures')
@@ -241,33 +277,50 @@ def write_dataset(
     state = claim(output, fingerprint, overwrite)
     if state == 'complete':
       return state
-    for file in pathlib.Path(output).glob('.*.array_record-*.temporary-*'):
-      file.unlink()  # left by a process that was killed: this one holds the lock
+    remove_temporaries(output)
     job = functools.partial(
       write_shard, output=output, name=name, features=features, splits=splits, make_examples=make_examples
     )
     units = [(split, shard) for split, sizes in splits.items() for shard in range(len(sizes))]
     workers.map_units(job, units, sum(map(sum, splits.values())), runner=runner, processes=processes, label=label)
-    template = tfds.core.ShardedFileTemplate(data_dir=output, dataset_name=name, filetype_suffix='array_record')
-    infos = []
-    for split, sizes in splits.items():
-      size = sum(
-        os.path.getsize(os.path.join(output, shard_name(name, split, i, len(sizes)))) for i in range(len(sizes))
-      )
-      infos.append(
-        tfds.core.SplitInfo(
-          name=split, shard_lengths=sizes, num_bytes=size, filename_template=template.replace(split=split)
-        )
-      )
-    tfds.folder_dataset.write_metadata(
-      data_dir=output,
-      features=features,
-      split_infos=infos,
-      version='1.0.0',
-      check_data=False,
-      description=description,
-      license=license or None,
-    )
-    content = {'complete': True, 'made_from': json.loads(json.dumps(fingerprint))}
-    write_atomically(os.path.join(output, FINGERPRINT), json.dumps(content, indent=1))
+    write_metadata(output, name, features, splits, description, license)
+    complete(output, fingerprint)
   return state
+
+
+def write_metadata(
+  output: str,
+  name: str,
+  features: dict[str, Any],
+  splits: dict[str, list[int]],
+  description: str = '',
+  license: str = '',
+) -> None:
+  """Writes what TFDS wants to know of a data set whose shards are all there; see `write_dataset`."""
+  tfds = import_tfds()
+  template = tfds.core.ShardedFileTemplate(data_dir=output, dataset_name=name, filetype_suffix='array_record')
+  infos = []
+  for split, sizes in splits.items():
+    size = sum(
+      os.path.getsize(os.path.join(output, shard_name(name, split, i, len(sizes)))) for i in range(len(sizes))
+    )
+    infos.append(
+      tfds.core.SplitInfo(
+        name=split, shard_lengths=sizes, num_bytes=size, filename_template=template.replace(split=split)
+      )
+    )
+  tfds.folder_dataset.write_metadata(
+    data_dir=output,
+    features=features,
+    split_infos=infos,
+    version='1.0.0',
+    check_data=False,
+    description=description,
+    license=license or None,
+  )
+
+
+def complete(output: str, fingerprint: dict[str, Any]) -> None:
+  """Says that a data set is complete."""
+  content = {'complete': True, 'made_from': json.loads(json.dumps(fingerprint))}
+  write_atomically(os.path.join(output, FINGERPRINT), json.dumps(content, indent=1))

@@ -17,6 +17,8 @@ class NN4Config(DataConfig, RunConfig):
   image_size: int = option(108, 'Height and width of the pictures, of which a random square of 96 pixels is seen; '
                            'smaller pictures than that are enlarged to it.', low=32, high=108)
   augment_flip: bool = option(True, 'Mirror half of the training pictures [released code].')
+  alignment: str = option('paper', 'How faces are cut out: paper or similarity, as the rendered people are; box, as '
+                          'photographs for GANFaces and what it generates are.', choices=('paper', 'similarity', 'box'))
   width: float = option(1.0, 'Multiplies the channels of the network; the code keeps its 128.', low=1 / 64, high=4.0)
   loss: str = option('softmax', 'What is learnt: softmax, to name the people of the training set [released code], or '
                      'triplet, that pictures of one person are closer than those of two (FaceNet).',
@@ -39,6 +41,9 @@ class NN4Config(DataConfig, RunConfig):
     if self.batch_size < 2:
       raise ConfigError('batch_size=1 leaves batch normalisation nothing to compare: at least 2 is needed',
                         ('batch_size',))
+    if self.alignment == 'box' and self.dataset == 'synthetic':
+      raise ConfigError('alignment=box is not how the people of dataset=synthetic are cut out: set alignment=paper or '
+                        'similarity, or --dataset=PATH', ('alignment', 'dataset'))
     if self.loss == 'triplet' and (self.batch_size % self.images_per_person
                                    or self.batch_size == self.images_per_person):
       raise ConfigError(
