@@ -1,9 +1,9 @@
-"""The arms of GC-GAN's tables: which run is the full model, which leaves out a loss, which is a baseline."""
+"""The arms of the papers' tables: which run is the full model, which leaves out a loss, which is a baseline."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from models import runs
 
@@ -16,11 +16,29 @@ TITLES = {
   'cdaae': 'CDAAE',
   'spg': 'SPG',
 }
-# What may differ between arms: what makes them arms, and where and when they ran.
-_FREE = (
-  *('seed', 'condition', 'image_weight', 'landmark_weight', 'contrastive_weight', 'pretrain_steps'),
-  *('data_dir', 'cache_gb', 'log_every', 'checkpoint_every', 'sample_every', 'keep_checkpoints', 'evaluate'),
+GANFACES_TITLES = {
+  'model': 'GANFaces',
+  'without_pair_discriminator': 'w/o D_P',
+  'without_identity': 'w/o C',
+  'without_cycle': 'w/o cycle',
+  'backward_cycle': 'backward cycle',
+  'simgan': 'simGAN',
+  'cyclegan': 'CycleGAN',
+  'reconstruction': '+ reconstruction',
+  'softmax': 'softmax for C',
+  'center': 'centres for C',
+  'released': 'released code',
+}
+# What may differ between arms: where and when they ran, and what makes them arms.
+_WHERE = (
+  *('seed', 'data_dir', 'cache_gb', 'log_every', 'checkpoint_every', 'sample_every', 'keep_checkpoints', 'evaluate'),
   *('strategy', 'cpu_devices', 'worker_timeout', 'xla', 'steps_per_execution'),
+)
+_FREE = (*_WHERE, 'condition', 'image_weight', 'landmark_weight', 'contrastive_weight', 'pretrain_steps')
+_GANFACES_FREE = (
+  *_WHERE,
+  *('inverse', 'cycle_weight', 'backward_cycle_weight', 'photo_renders', 'pair_weight', 'reconstruction_weight'),
+  *('identity_loss', 'identity_weight', 'pixel_mask', 'norm', 'learning_rate_floor', 'rotation', 'warm_generators'),
 )
 # Of the arm without image loss, which has no warm steps and needs its rate for longer.
 _OF_RATE = ('warm_learning_rate', 'learning_rate_decay', 'learning_rate_decay_every')
@@ -45,32 +63,90 @@ def arm_of(config: Any) -> str:
   return '_'.join(parts) or 'model'
 
 
+def _ganfaces_settings(config: Any) -> dict[str, Any]:
+  """As `_settings`; an arm without C has no embedding."""
+  values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _GANFACES_FREE}
+  return values if config.identity_loss != 'none' else {k: v for k, v in values.items() if k != 'embedding'}
+
+
+def ganfaces_arm(config: Any) -> str:
+  """The arm of a `GANFacesConfig`: `model`, simGAN, CycleGAN, or how it leaves the paper."""
+  if not config.inverse:
+    return 'simgan'
+  if config.photo_renders:
+    return 'cyclegan'
+  parts = ['released'] * (config.norm == 'released')
+  parts += ['reconstruction'] * (config.reconstruction_weight > 0)
+  parts += ['without_cycle'] * (config.cycle_weight == 0) + ['backward_cycle'] * (config.backward_cycle_weight > 0)
+  parts += ['without_pair_discriminator'] * (config.pair_weight == 0)
+  parts += {'none': ['without_identity'], 'set': []}.get(config.identity_loss, [config.identity_loss])
+  return '_'.join(parts) or 'model'
+
+
+class Table(NamedTuple):
+  """The arms of a system.
+
+  Attributes:
+    system: what the paper calls it.
+    titles: subject in the results -> name, in the order of the tables.
+    arm_of: config -> arm.
+    settings: config -> what has to be equal in a fair comparison.
+  """
+
+  system: str
+  titles: Mapping[str, str]
+  arm_of: Callable[[Any], str]
+  settings: Callable[[Any], dict[str, Any]]
+
+
+TABLES = {
+  'gcgan': Table('GC-GAN', TITLES, arm_of, _settings),
+  'ganfaces': Table('GANFaces', GANFACES_TITLES, ganfaces_arm, _ganfaces_settings),
+}
+
+
+def table_of(workdir: str | Path) -> Table:
+  """The table that a run belongs to.
+
+  Raises:
+    FileNotFoundError: if it is no run.
+    ValueError: if its system has none.
+  """
+  system = runs.load_config(workdir).system
+  if system not in TABLES:
+    raise ValueError(f'{workdir} is a run of {system}: there are tables of {" and ".join(TABLES)}')
+  return TABLES[system]
+
+
 def read_arms(workdirs: Sequence[str | Path]) -> dict[str, dict[int, Path]]:
   """Sorts runs into arms by their settings, and says which arms are missing or were trained otherwise.
 
   Args:
-    workdirs: runs of GC-GAN.
+    workdirs: runs of one system.
   Returns:
-    arm -> seed -> run; arms in the order of `TITLES`, seeds ascending.
+    arm -> seed -> run; arms in the order of the table's titles, seeds ascending.
   Raises:
     FileNotFoundError: if one is no run.
     ValueError: if the full model is missing, two runs are the same, or they cannot be compared.
   """
   arms: dict[str, dict[int, Path]] = {}
   configs: dict[Path, Any] = {}
+  table = table_of(workdirs[0])
   for path in map(Path, workdirs):
     config = configs[path] = runs.load_config(path)
-    if config.system != 'gcgan':
-      raise ValueError(f'{path} is a run of {config.system}: these are the tables of gcgan')
-    seeds = arms.setdefault(arm_of(config), {})
+    if TABLES.get(config.system) is not table:
+      raise ValueError(f'{path} is a run of {config.system}: these are the tables of {table.system}')
+    seeds = arms.setdefault(table.arm_of(config), {})
     if config.seed in seeds:
       raise ValueError(
-        f'{path} and {seeds[config.seed]} are both {arm_of(config)} with seed {config.seed}: give one of them'
+        f'{path} and {seeds[config.seed]} are both {table.arm_of(config)} with seed {config.seed}: give one of them'
       )
     seeds[config.seed] = path
   if 'model' not in arms:
-    raise ValueError('none of the runs is the full GC-GAN, whose embedding judges the others: give a run of it too')
-  order = [*TITLES, *sorted(set(arms) - set(TITLES))]
+    raise ValueError(
+      f'none of the runs is the full {table.system}, with which the others are compared: give a run of it too'
+    )
+  order = [*table.titles, *sorted(set(arms) - set(table.titles))]
   arms = {arm: dict(sorted(arms[arm].items())) for arm in order if arm in arms}
   for arm in order:
     where = ', '.join(f'{path} (seed {seed})' for seed, path in arms.get(arm, {}).items())
@@ -82,9 +158,9 @@ def read_arms(workdirs: Sequence[str | Path]) -> dict[str, dict[int, Path]]:
         f'{path} makes pictures of {config.image_size} pixels, {first} of {configs[first].image_size}: they cannot be '
         'compared'
       )
-    wanted = _settings(configs[first])
+    wanted = table.settings(configs[first])
     differing = [
-      f'{name}={value} (not {wanted[name]})' for name, value in _settings(config).items() if value != wanted[name]
+      f'{name}={value} (not {wanted[name]})' for name, value in table.settings(config).items() if value != wanted[name]
     ]
     if differing:
       print(f'no fair comparison: {path} was trained with {", ".join(differing)}')

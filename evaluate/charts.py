@@ -51,7 +51,7 @@ def save_bars(path: str | os.PathLike, groups: Sequence[str], panels: Panels) ->
     axes.axhline(0, color='black', linewidth=0.8)
     if len(subjects) > 1:
       axes.legend(fontsize=8)
-  _save(path, figure)
+  save_figure(path, figure)
 
 
 def save_curves(
@@ -74,7 +74,7 @@ def save_curves(
     axes.tick_params(labelsize=8)
     if number == 0:
       axes.legend(fontsize=8)
-  _save(path, figure)
+  save_figure(path, figure)
 
 
 def save_violins(path: str | os.PathLike, panels: Mapping[str, np.ndarray], label: str) -> None:
@@ -101,7 +101,7 @@ def save_violins(path: str | os.PathLike, panels: Mapping[str, np.ndarray], labe
     axes.set_ylabel(label)
     axes.set_ylim(0, 1.25 * max(v.max() for v in kept.values()))  # Room for the legend.
     axes.legend(fontsize=8)
-  _save(path, figure)
+  save_figure(path, figure)
 
 
 class Cloud(NamedTuple):
@@ -135,10 +135,11 @@ def save_clouds(path: str | os.PathLike, names: Sequence[str], panels: Mapping[s
     axes.set_yticks([])
     if number == 0:
       axes.legend(fontsize=8)
-  _save(path, figure)
+  save_figure(path, figure)
 
 
-def _save(path: str | os.PathLike, figure: Figure) -> None:
+def save_figure(path: str | os.PathLike, figure: Figure) -> None:
+  """Writes a drawing of numbers."""
   canvas = FigureCanvasAgg(figure)
   canvas.draw()
   save_image(path, np.asarray(canvas.buffer_rgba())[..., :3], source_type=DATA_CHART)

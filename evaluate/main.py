@@ -20,7 +20,14 @@ from models import commands, runs
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('workdir', None, 'The run.', flag_values=FLAGS, required=True)
 flags.DEFINE_string('dataset', '', "Held-out faces of this data set instead of the run's own.", flag_values=FLAGS)
-flags.DEFINE_integer('pairs', 600, 'Held-out pairs at most; 0 means all.', flag_values=FLAGS, lower_bound=0)
+flags.DEFINE_integer(
+  'pairs', 600, 'Held-out pairs at most (of GANFaces, pictures of each kind); 0 means all.', flag_values=FLAGS,
+  lower_bound=0
+)
+flags.DEFINE_string(
+  'embedding', '', "GANFaces' judge beside dlib: nn4:RUN, or a .keras file that the run did not train with.",
+  flag_values=FLAGS
+)
 flags.DEFINE_string(
   'inception_weights', '', "Keras' Inception v3 weights without top (.h5), for Inception distances.", flag_values=FLAGS
 )
@@ -50,14 +57,18 @@ def evaluate_run(
   if dataset and dataset != config.dataset:
     config = dataclasses.replace(config, dataset=dataset)
     output = _folder(output, dataset)
-  runs.check_labels(getattr(PIPELINES[config.system](config), 'labels', []), workdir, config.dataset)
+  pipeline = PIPELINES[config.system](config)
+  runs.check_labels(getattr(pipeline, 'labels', []), workdir, config.dataset)
   if model is None:
     model = runs.restore(workdir)
   with model.averaged_weights():
     rows = EVALUATIONS[config.system](model, config, output, **options)
-  results = write_results(output / 'results.json', config.system, int(model.step), config.dataset, rows)
+  note = getattr(pipeline, 'note', '')
+  results = write_results(output / 'results.json', config.system, int(model.step), config.dataset, rows, note)
   for protocol in dict.fromkeys(row['protocol'] for row in rows):
     print(f'\n{summary(rows, protocol)}')
+  if note:
+    print(f'\n{note}')
   print(f'\n{output / "results.json"} ({time.time() - start:.0f} s)', flush=True)
   return results
 
@@ -79,7 +90,12 @@ def _measured_on(file: Path) -> Path | None:
 
 def main(argv: list[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
-  evaluate_run(FLAGS.workdir, dataset=FLAGS.dataset, pairs=FLAGS.pairs, inception_weights=FLAGS.inception_weights)
+  options = {'embedding': FLAGS.embedding} if FLAGS.embedding else {}
+  if options and (system := runs.load_config(FLAGS.workdir).system) != 'ganfaces':
+    raise ValueError(f'--embedding={FLAGS.embedding} judges runs of ganfaces, {FLAGS.workdir} is one of {system}')
+  evaluate_run(
+    FLAGS.workdir, dataset=FLAGS.dataset, pairs=FLAGS.pairs, inception_weights=FLAGS.inception_weights, **options
+  )
 
 
 if __name__ == '__main__':

@@ -1,11 +1,12 @@
-"""The GC-GAN paper's tables and figures from trained runs: `python -m evaluate.paper RUN RUN... --output=DIR`.
+"""A paper's tables and figures from trained runs: `python -m evaluate.paper RUN RUN... --output=DIR`.
 
     python -m train.sweep gcgan.cfg configs/ablations/quick/gcgan_*.cfg --seeds=3 --workdir=runs/paper
     python -m evaluate.paper runs/paper/*/seed-* --output=runs/paper/tables
 
-Which arm a run is (the full model, without a loss, CDAAE, SPG) is told by its settings; runs of one arm differ in their
-seed. OUTPUT/results.json holds table2, figure3 and figure4, OUTPUT/tables.txt the same for people, OUTPUT/compare.json
-Table 1's paired differences, and the figures are PNGs.
+Which arm a run is (the full model, without a loss, a baseline) is told by its settings; runs of one arm differ in their
+seed, and all are of one system. OUTPUT/results.json holds the rows, OUTPUT/tables.txt the same for people, and the
+figures are PNGs. GC-GAN: table2, figure3 and figure4, and OUTPUT/compare.json with Table 1's paired differences.
+GANFaces: figure7 and realism, and Figs. 3, 5 and 7.
 """
 
 import dataclasses
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from evaluate import compare, figure3, figure4
-from evaluate.arms import TITLES, arm_of, read_arms
+from evaluate import compare, figure3, figure4, ganfaces_paper
+from evaluate.arms import TABLES, TITLES, arm_of, read_arms, table_of
 from evaluate.charts import Cloud, save_clouds, save_violins
 from evaluate.embeddings import keras_features
 from evaluate.gcgan import generate
@@ -41,9 +42,13 @@ flags.DEFINE_string(
   'drivers', '', "Table 2's driving faces: a prepared data set of other people; empty: held out.", flag_values=FLAGS
 )
 flags.DEFINE_string('dataset', '', "Held-out faces of this data set instead of the runs' own.", flag_values=FLAGS)
-flags.DEFINE_integer('pairs', 1000, 'Driving faces of Table 2 at most; 0: all.', flag_values=FLAGS, lower_bound=0)
+flags.DEFINE_integer(
+  'pairs', 1000, 'Driving faces of Table 2, pictures of each kind of GANFaces, at most; 0: all.', flag_values=FLAGS,
+  lower_bound=0
+)
 flags.DEFINE_string(
-  'embedding', '', 'A .keras network that judges identity too, by the cosine rule.', flag_values=FLAGS
+  'embedding', '', "A .keras network that judges identity too (GC-GAN: by the cosine rule; GANFaces' may be nn4:RUN).",
+  flag_values=FLAGS
 )
 
 
@@ -179,7 +184,7 @@ def paper(
   """Writes the paper's tables and figures.
 
   Args:
-    workdirs: runs of GC-GAN and its ablations.
+    workdirs: runs of a system and its ablations.
     output: a folder.
     drivers: a prepared data set whose faces drive in Table 2 and Fig. 5; the test split's own if empty.
     dataset: whose people are driven; the full model's if empty.
@@ -193,6 +198,12 @@ def paper(
   """
   start, output = time.time(), Path(output)
   arms = read_arms(workdirs)
+  if table_of(workdirs[0]) is TABLES['ganfaces']:
+    if drivers:
+      raise ValueError(f'--drivers={drivers}: nothing drives GANFaces')
+    rows, *about = ganfaces_paper.study(arms, output, dataset, pairs, embedding)
+    _write(output, 'ganfaces', rows, *about, start=start)
+    return rows
   if embedding:  # One that cannot be read is told before the work.
     keras_features(np.zeros([1, 64, 64, 3], np.uint8), embedding)
   study = Study(arms, dataset, drivers, pairs)
@@ -205,13 +216,16 @@ def paper(
   study.draw(output)
   rows = study.measure(embedding)
   data = study.config.dataset + (f', driven by {drivers}' if drivers else '')
-  write_results(output / 'results.json', 'gcgan', int(study.judge.step), data, rows)
-  text = _write_tables(rows)
-  runs.write_file(output / 'tables.txt', text + '\n')
-  print(f'\n{text}\n')
+  _write(output, 'gcgan', rows, int(study.judge.step), data, start=start)
   _compare(arms, output)
-  print(f'\n{output / "results.json"} ({time.time() - start:.0f} s)', flush=True)
   return rows
+
+
+def _write(output: Path, system: str, rows: list[Row], step: int, data: str, note: str = '', start: float = 0) -> None:
+  write_results(output / 'results.json', system, step, data, rows, note)
+  text = _write_tables(rows) + f'\n\n{note}' * bool(note)
+  runs.write_file(output / 'tables.txt', text + '\n')
+  print(f'\n{text}\n\n{output / "results.json"} ({time.time() - start:.0f} s)\n', flush=True)
 
 
 def _write_tables(rows: list[Row]) -> str:

@@ -117,13 +117,19 @@ def make_rows(
   return rows
 
 
-def write_results(path: str | os.PathLike, system: str, step: int, data: str, rows: Sequence[Row]) -> dict[str, Any]:
+def write_results(
+  path: str | os.PathLike, system: str, step: int, data: str, rows: Sequence[Row], note: str = ''
+) -> dict[str, Any]:
   """Writes and returns `{"system", "step", "data", "results"}`; the file appears whole or not at all.
+
+  A `note`, such as that photographs were stand-ins, stands in the file too where there is one.
 
   Raises:
     ValueError: if a row holds a number that JSON does not have.
   """
-  results = {'system': system, 'step': int(step), 'data': data, 'results': list(rows)}
+  results: dict[str, Any] = {'system': system, 'step': int(step), 'data': data}
+  results |= {'note': note} if note else {}
+  results |= {'results': list(rows)}
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   runs.write_file(path, json.dumps(results, indent=1, allow_nan=False) + '\n')
@@ -233,7 +239,9 @@ def summary(rows: Sequence[Row], protocol: str) -> str:
     for metric, embedding in metrics
   ]
   largest = max(whole, key=lambda row: row['count'])
-  title = f'{protocol} ({largest["count"]} pictures of {largest["identities"]} people)'
+  title = protocol
+  if largest['identities']:
+    title += f' ({largest["count"]} pictures of {largest["identities"]} people)'
   text = make_table([title, *subjects], lines)
   names = list(dict.fromkeys(row['slice'] for row in rows if row['slice'] != 'all'))
   of_slices = [m for m in metrics if any(find(*m, 'model', name) for name in names)]

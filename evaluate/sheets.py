@@ -14,7 +14,7 @@ _PAPER, _INK, _GREY = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
 def make_sheet(
-  columns: Mapping[str, Any], captions: Sequence[str] = (), tile: int = 128, width: int = 1640
+  columns: Mapping[str, Any], captions: Sequence[str] = (), tile: int = 128, width: int = 1640, note: str = ''
 ) -> np.ndarray:
   """Draws samples side by side, each as a block with one picture per column.
 
@@ -23,6 +23,7 @@ def make_sheet(
     captions: one line below each sample; none if empty.
     tile: pictures smaller than this are enlarged to it (smooth interpolation), so that a face can be judged.
     width: the sheet is not wider than this unless one sample needs it.
+    note: a line at the bottom.
   Returns:
     [height, width, 3] uint8.
   Raises:
@@ -42,7 +43,8 @@ def make_sheet(
   across = min(count, max(1, width // (block + 3 * gap)))
   down = math.ceil(count / across)
   height_of_row = side + (line if captions else gap) + gap
-  sheet = Image.new('RGB', (across * (block + 3 * gap), line + down * height_of_row), _PAPER)
+  height = line + down * height_of_row
+  sheet = Image.new('RGB', (across * (block + 3 * gap), height + line * bool(note)), _PAPER)
   draw = ImageDraw.Draw(sheet)
   for sample in range(count):
     x0 = sample % across * (block + 3 * gap) + gap
@@ -56,6 +58,38 @@ def make_sheet(
       sheet.paste(image.resize((side, side), Image.Resampling.BICUBIC), (x, y0))
     if captions:
       draw.text((x0 + 2, y0 + side + 1), _fit(draw, captions[sample], block, font), _GREY, font)
+  draw.text((gap + 2, height + 1), _fit(draw, note, sheet.width, font), _INK, font)
+  return np.asarray(sheet)
+
+
+def make_grid(
+  images: Any, rows: Sequence[str], columns: Sequence[str], tile: int = 96, note: str = '', margin: int = 84
+) -> np.ndarray:
+  """Draws a table of pictures.
+
+  Args:
+    images: [R, C, H, W, 3] uint8 or float in [-1, 1].
+    rows: R names, to the left.
+    columns: C names, above.
+    tile: pixels along a picture; smaller ones are enlarged, larger ones shrunk.
+    note: a line at the bottom.
+    margin: pixels for the names of the rows.
+  Returns:
+    [height, width, 3] uint8.
+  """
+  pictures, font, gap, line = to_uint8(images), ImageFont.load_default(13), 2, 20
+  height = line + len(rows) * (tile + gap)
+  sheet = Image.new('RGB', (margin + len(columns) * (tile + gap), height + line * bool(note)), _PAPER)
+  draw = ImageDraw.Draw(sheet)
+  for column, name in enumerate(columns):
+    draw.text((margin + column * (tile + gap) + 2, 2), _fit(draw, name, tile, font), _INK, font)
+  for row, name in enumerate(rows):
+    y = line + row * (tile + gap)
+    draw.text((4, y + tile // 2 - 8), _fit(draw, name, margin, font), _INK, font)
+    for column, picture in enumerate(pictures[row]):
+      shown = Image.fromarray(picture).resize((tile, tile), Image.Resampling.BICUBIC)
+      sheet.paste(shown, (margin + column * (tile + gap), y))
+  draw.text((4, height + 1), _fit(draw, note, sheet.width, font), _INK, font)
   return np.asarray(sheet)
 
 
@@ -66,9 +100,10 @@ def save_sheet(
   tile: int = 128,
   model: str = '',
   version: str = '',
+  note: str = '',
 ) -> None:
-  """Writes `make_sheet(columns, captions, tile)` as a PNG that says which model made it."""
-  save_image(path, make_sheet(columns, captions, tile), model, version)
+  """Writes `make_sheet(columns, captions, tile, note=note)` as a PNG that says which model made it."""
+  save_image(path, make_sheet(columns, captions, tile, note=note), model, version)
 
 
 def draw_points(points: np.ndarray, side: int = 128) -> np.ndarray:

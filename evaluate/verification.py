@@ -6,7 +6,7 @@ of a tenth are in no other.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -166,11 +166,11 @@ def verification_rows(
   embedding: str | None = None,
   subject: str = 'model',
 ) -> list[Row]:
-  """Rows `auc`, `eer`, `verification_accuracy` and `d_prime` of each subject, and `SUBJECT_minus_OTHER` of AUC.
+  """Rows `auc`, `eer`, `verification_accuracy` and `d_prime` of each subject, and `SUBJECT_minus_OTHER` of AUC and d'.
 
   Args:
     protocol: its name.
-    codes: subject -> [N, D] codes of the same N pictures.
+    codes: subject -> [N, D] codes of the same N pictures, or [K, N, D] of K seeds.
     people: [N] who is on them.
     pairs: see `make_pairs`.
     embedding: who made the codes, where a subject is a set of pictures and not an embedding.
@@ -179,24 +179,30 @@ def verification_rows(
   weights = pair_weights(people, pairs, intervals.bootstrap_weights(people))
   used = np.unique(np.concatenate([pairs.first, pairs.second]))
   size = len(pairs.first), len(np.unique(people[used]))
-  rows, areas = [], {}
+  rows: list[Row] = []
+  compared: dict[str, dict[str, Any]] = {metric: {} for metric in ('auc', 'd_prime')}
+  seeds = {name: len(values) if values.ndim == 3 else 1 for name, values in codes.items()}
   for name, values in codes.items():
-    scores = -distances(values, pairs)
-    right = accepted_rightly(scores, people, pairs)
-    statistics = {
-      metric: _over_pairs(function, scores, pairs.same)
-      for metric, function in (('auc', metrics.auc), ('eer', equal_error_rate))
-    }
-    statistics['verification_accuracy'] = intervals.mean_of(right * 1.0)
-    statistics['d_prime'] = _over_pairs(separation, scores, pairs.same)
-    areas[name] = statistics['auc']
-    for metric, statistic in statistics.items():
-      value = _estimate(statistic, weights)
-      rows.append(make_row(protocol, metric, name, 'all', value, *size, embedding=embedding))
-  for name, area in areas.items():
-    if name != subject and subject in areas:
-      value = _estimate(lambda w, a=areas[subject], b=area: a(w) - b(w), weights)
-      rows.append(make_row(protocol, 'auc', f'{subject}_minus_{name}', 'all', value, *size, embedding=embedding))
+    statistics: dict[str, list] = {metric: [] for metric in ('auc', 'eer', 'verification_accuracy', 'd_prime')}
+    for one in values if values.ndim == 3 else [values]:
+      scores = -distances(one, pairs)
+      statistics['auc'].append(_over_pairs(metrics.auc, scores, pairs.same))
+      statistics['eer'].append(_over_pairs(equal_error_rate, scores, pairs.same))
+      statistics['verification_accuracy'].append(intervals.mean_of(accepted_rightly(scores, people, pairs) * 1.0))
+      statistics['d_prime'].append(_over_pairs(separation, scores, pairs.same))
+    for metric, of_seeds in statistics.items():
+      statistic = intervals.over_seeds(of_seeds) if values.ndim == 3 else of_seeds[0]
+      rows.append(
+        make_row(protocol, metric, name, 'all', _estimate(statistic, weights), *size, seeds[name], embedding=embedding)
+      )
+      if metric in compared:
+        compared[metric][name] = statistic
+  for metric, found in compared.items():
+    for name, other in found.items():
+      if name != subject and subject in found:
+        value = _estimate(lambda w, a=found[subject], b=other: a(w) - b(w), weights)
+        row = f'{subject}_minus_{name}'
+        rows.append(make_row(protocol, metric, row, 'all', value, *size, seeds[subject], embedding=embedding))
   return rows
 
 

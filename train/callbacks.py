@@ -59,18 +59,21 @@ class Recorder(tf.keras.callbacks.Callback):
     samples: a held-out batch for the sheets, or None.
     wants_stop: whether to stop after this step; called after every execution of steps.
     chief: whether this process prints.
+    note: a line under the sheets.
   """
 
   _supports_tf_logs = True  # Losses stay on the device until a row needs them.
 
   def __init__(self, system: System, checkpoint: tf.train.Checkpoint, clock: Clock, workdir: pathlib.Path, start: int,
-               samples: dict[str, np.ndarray] | None, wants_stop: Callable[[int], bool], chief: bool = True):
+               samples: dict[str, np.ndarray] | None, wants_stop: Callable[[int], bool], chief: bool = True,
+               note: str = ''):
     super().__init__()
     self._system, self._checkpoint, self._clock = system, checkpoint, clock
     self._config, self._phase = system.config, system.phase
     self._stop_step = system.phases(system.config)[system.phase]
     self._workdir, self._start, self._step, self._saved = workdir, start, start, start
     self._samples, self._wants_stop, self._chief = samples, wants_stop, chief
+    self._note = note
     self._window: list[tuple[int, dict[str, tf.Tensor]]] = []
     self._checked = start
     self._row_step = start  # Finished steps at the last row.
@@ -215,11 +218,11 @@ class Recorder(tf.keras.callbacks.Callback):
       columns = self._system.sample(self._sample_batch())
     columns = {name: to_uint8(images) for name, images in columns.items()}
     save_sheet(self._workdir / 'samples' / f'{self._phase}-{self._step:07d}.png', columns, model=self._system.name,
-               version=model_version(self._step))
+               version=model_version(self._step), note=self._note)
     overlays = {name: draw_landmarks(images, self._samples[points]) for name, images in columns.items()
                 if (points := 'target_landmarks' if name == 'output' else f'{name}_landmarks') in self._samples}
     with self._board.as_default(step=self._step):
-      tf.summary.image('samples', make_sheet(columns)[np.newaxis])
+      tf.summary.image('samples', make_sheet(columns, note=self._note)[np.newaxis])
       if overlays:
         tf.summary.image('landmarks', make_sheet(overlays)[np.newaxis])
     self._clock.lap(training=False)

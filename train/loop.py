@@ -170,7 +170,8 @@ class Run:
     together = math.gcd(config.steps_per_execution, done)
     system.compile(together, use_xla(config) and plan.strategy.num_replicas_in_sync == 1)
     data = plan.distribute(lambda worker, workers: self.pipeline.batches(done, stop, phase, worker, workers))
-    recorder = Recorder(system, checkpoint, clock, self.writes_to, done, self.samples, wants_stop, plan.chief)
+    recorder = Recorder(system, checkpoint, clock, self.writes_to, done, self.samples, wants_stop, plan.chief,
+                        getattr(self.pipeline, 'note', ''))
     try:
       with recorder:
         system.fit(data, epochs=1, steps_per_epoch=stop - done, verbose=0, callbacks=[recorder])
