@@ -5,7 +5,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from evaluate import generate, generation
 from evaluate.provenance import TRAINED_MODEL, read_provenance
-from input_pipeline import PIPELINES, dataset, renders, scenes, shards
+from input_pipeline import PIPELINES, dataset, renders, scenes, shards, steps
 from models import commands, runs
 from models.face3d import load_face_model
 from models.ganfaces_config import GANFacesConfig
@@ -113,10 +112,10 @@ def test_a_picture_is_the_translation_of_its_render(made, run):
   face = load_face_model()
   render, landmarks = scenes.render_plain(face, scenes.unpack(example['parameters'][np.newaxis], face), SIZE)
   np.testing.assert_allclose(landmarks[0], example['landmarks'], atol=1e-5)
-  output = model.translate(tf.constant(render / 127.5 - 1, tf.float32), 0, tf.constant([1 * 2**20 + 1], tf.int64))
+  output = model.translate(steps.to_float(render), 0, tf.constant([1 * 2**20 + 1], tf.int64))
   difference = np.abs((output[0].numpy() + 1) * 127.5 - example['image'])
   assert example['file'].decode() == '0-0000001/00001.png' and np.quantile(difference, 0.99) <= 1
-  scores = model.scores(render / 127.5 - 1, tf.cast(example['image'][np.newaxis], tf.float32) / 127.5 - 1)
+  scores = model.scores(*(steps.to_float(images) for images in (render, example['image'][np.newaxis])))
   for name, value in scores.items():
     np.testing.assert_allclose(value[0], example[name], rtol=1e-3)
 
@@ -140,18 +139,18 @@ def test_people_are_new_and_a_function_of_seed_and_number(made, run):
 
 def test_killed_and_rerun_equals_undisturbed(made, run, tmp_path, capsys):
   code = (
-    'import os, sys, time\nfrom evaluate import generate, generation\n'
+    'import os, signal\nfrom evaluate import generate, generation\n'
     f'generation.PICTURES_PER_SHARD, generation._REFERENCE = {2 * EACH}, 16\n'
+    'write, written = generation._write_table, []\n'
+    'def killed(*args):\n'
+    '  if written: os.kill(os.getpid(), signal.SIGKILL)\n'  # The second shard has records and pictures, and no table.
+    '  written.append(write(*args))\n'
+    'generation._write_table = killed\n'
     f'generate.generate({str(run)!r}, {str(tmp_path / "data")!r}, identities={PEOPLE}, images_per_identity={EACH},'
     ' test_fraction=0.4, processes=1, folders=True)\n'
   )
-  job = subprocess.Popen([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': os.getcwd()},
-                         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # fmt: skip
-  while not list(tmp_path.glob('data/table/*.parquet')):
-    time.sleep(0.001)
-    assert job.poll() is None
-  job.send_signal(signal.SIGKILL)
-  job.wait()
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True)
+  assert done.returncode == -signal.SIGKILL, done.stderr[-1000:]
   assert not json.loads((tmp_path / 'data' / shards.FINGERPRINT).read_text())['complete']
   with pytest.raises(ValueError, match='is not finished: run the command that makes it again'):
     dataset.open_dataset(str(tmp_path / 'data'))
