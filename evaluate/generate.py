@@ -244,7 +244,8 @@ def _write_sheet(job: Job, made_from: dict[str, Any]) -> None:
   pictures = pictures.numpy().reshape([len(rows), across, *pictures.shape[1:]])
   path = os.path.join(job.output, 'sheet.png')
   columns = {str(place + 1): pictures[:, place] for place in range(across)}
-  save_sheet(path, columns, names, 96, job.config.system, job.version)
+  note = PIPELINES['ganfaces'](job.config).note
+  save_sheet(path, columns, names, 96, job.config.system, job.version, note)
 
 
 def _terminate(number: int, frame: Any) -> None:
