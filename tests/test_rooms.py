@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import pathlib
+import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -70,3 +72,16 @@ def test_files_stay_short():
   for path in files():
     lines = len(path.read_text().splitlines())
     assert lines <= (100 if path == ROOT / 'train' / 'main.py' else 400), f'{path} has {lines} lines'
+
+
+def test_imports_compute_nothing():
+  """A run chooses devices and joins workers after the imports, which TensorFlow refuses once anything was computed."""
+  modules = ', '.join(sorted(module_of(path) for path in files() if path.stem not in ('__main__',)))
+  code = (
+    f'import warnings; warnings.simplefilter("ignore"); import {modules}\n'
+    'import tensorflow as tf\n'
+    'tf.config.set_logical_device_configuration(\n'
+    '  tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)'
+  )
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-500:]

@@ -219,7 +219,7 @@ class _Tables:
 
 
 # The camera is far away: one direction to it serves all points in the reflections.
-_VIEW = tf.constant([0.0, 0.0, 1.0])
+_VIEW = np.array([0.0, 0.0, 1.0], np.float32)
 
 
 def _head(model, tables, points, screen, skins, light, size, matte):
