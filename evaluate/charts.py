@@ -55,13 +55,14 @@ def save_bars(path: str | os.PathLike, groups: Sequence[str], panels: Panels) ->
 
 
 def save_curves(
-  path: str | os.PathLike, curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]
+  path: str | os.PathLike, curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], note: str = ''
 ) -> None:
   """Draws one panel per quantity.
 
   Args:
     path: the PNG.
     curves: quantity -> run -> (steps, values).
+    note: a line at the bottom.
   """
   across = min(3, len(curves))
   down = -(-len(curves) // across)
@@ -72,8 +73,10 @@ def save_curves(
       axes.plot(steps, values, linewidth=1, label=run)
     axes.set_title(title, fontsize=10)
     axes.tick_params(labelsize=8)
-    if number == 0:
+    if number == 0 or list(runs) != list(next(iter(curves.values()))):
       axes.legend(fontsize=8)
+  if note:
+    figure.supxlabel(note, fontsize=8)
   save_figure(path, figure)
 
 

@@ -51,7 +51,7 @@ def new_faces(
   _draw(model, own, scene, outputs, output_dir, label, note)
   workdir = training.find_run(output_dir)
   history = training.read_history(workdir)
-  training.draw_games(output_dir / 'training.png', history)
+  training.draw_games(output_dir / 'training.png', history, note)
   if moments := training.moments(workdir, model.config, own):
     figures.save_figure3(output_dir / 'figure3.png', moments, label, note)
   return rows + training.game_rows(history)

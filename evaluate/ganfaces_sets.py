@@ -98,7 +98,9 @@ def draw_people(pipeline: Any, people: range, per_person: int) -> Pictures:
 
 def translator(model: Any) -> Callable[[np.ndarray], np.ndarray]:
   """The function: renders [N, S, S, 3] uint8 -> photographs [N, S, S, 3] float32; dropouts by each one's place."""
-  function = tf.function(model.translate, reduce_retracing=True)
+  size = model.config.image_size
+  function = tf.function(lambda *arguments: model.translate(*arguments), [
+    tf.TensorSpec([None, size, size, 3], tf.float32), tf.TensorSpec([], tf.int64), tf.TensorSpec([None], tf.int64)])
 
   def translate(images: np.ndarray) -> np.ndarray:
     parts = []

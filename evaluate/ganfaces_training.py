@@ -83,7 +83,7 @@ def game_rows(history: Mapping[str, tuple[np.ndarray, np.ndarray]], subject: str
   return rows
 
 
-def draw_games(path: Path, history: History) -> None:
+def draw_games(path: Path, history: History, note: str = '') -> None:
   """Draws k_t, the convergence measures, and what was measured on the fixed samples."""
   panels = {
     'k_t': {name.removesuffix('_balance'): curve for name, curve in history.items() if name.endswith('_balance')},
@@ -96,7 +96,7 @@ def draw_games(path: Path, history: History) -> None:
   }
   panels = {title: curves for title, curves in panels.items() if curves}
   if panels:
-    save_curves(path, panels)
+    save_curves(path, panels, note)
 
 
 def moments(workdir: Path | None, config: Any, pipeline: Any) -> Moments | None:
