@@ -122,10 +122,11 @@ def test_a_worker_alone_waits_and_gives_up(tmp_path):
 def test_two_workers_equal_one_device(tmp_path):
   """With GC-GAN's networks and the command itself, through all phases."""
   faces = builders.write_faces(tmp_path / 'faces', size=32)
-  # At this width Adam amplifies rounding far more than at the paper's: the rates are lower still.
+  # Rounding grows where Adam takes a sign of it, where a leaky ReLU changes sides (one unit is much of so small a
+  # critic), and where a batch norm finds four pictures alike. So rates are low, and weights are compared as well.
   config = GCGANConfig.tiny(
-      dataset=str(faces), pretrain_steps=5, warm_steps=2, train_steps=5, warm_learning_rate=1e-5, learning_rate=1e-5,
-      log_every=1, checkpoint_every=5, sample_every=5, evaluate=False)
+      dataset=str(faces), batch_size=8, pretrain_steps=5, warm_steps=2, train_steps=5, warm_learning_rate=1e-6,
+      learning_rate=1e-6, learning_rate_floor=0.0, log_every=1, checkpoint_every=5, sample_every=5, evaluate=False)
   (tmp_path / 'run.cfg').write_text(runs.flags_text(config))
   command = ['-m', 'train.main', f'--flagfile={tmp_path / "run.cfg"}']
   workers = start_workers(free_ports(2), [0, 1], f'--workdir={tmp_path / "two"}', command=command)
@@ -138,10 +139,12 @@ def test_two_workers_equal_one_device(tmp_path):
   for two, one in compared:
     assert two.keys() == one.keys()
     for name in one.keys() - {'phase', 'step'}:
-      # Of so narrow a critic some weights have no gradient but rounding, whose sign Adam takes: up to 6e-3 was seen.
-      # Without synchronised norms the first step is 4e-2 apart.
-      rtol = 1e-2 if one['step'] > 1 and name in ADVERSARIAL else 1e-4
+      rtol = 2e-3 if name in ADVERSARIAL else 1e-4
       np.testing.assert_allclose(two[name], one[name], rtol, 1e-6, err_msg=f'{one["phase"]} {one["step"]} {name}')
+  two, one, start = runs.restore(tmp_path / 'two'), runs.restore(tmp_path / 'one'), runs.build(config)
+  for name in ('embedding', 'generator', 'critic'):
+    weights = [np.concatenate([np.ravel(v) for v in getattr(s, name).trainable_variables]) for s in (two, one, start)]
+    assert np.corrcoef(weights[0] - weights[2], weights[1] - weights[2])[0, 1] > 0.99, name
 
 
 @pytest.mark.slow
