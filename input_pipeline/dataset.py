@@ -272,6 +272,16 @@ def check_crops(config: Any, data: PreparedDataset) -> None:
       )
 
 
+def check_size(config: Any, data: PreparedDataset) -> None:
+  """Pictures are not enlarged."""
+  if config.image_size > data.crop_size:
+    raise ConfigError(
+      f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): prepare it with '
+      f'--crop_size={config.image_size}, or set a smaller --image_size',
+      ('image_size',),
+    )
+
+
 def check_labels(config: Any, expressions: Sequence[str]) -> None:
   """A one-hot condition has one place for each expression; a label beyond the last would be no condition at all."""
   if getattr(config, 'condition', '') == 'onehot' and config.expressions != len(expressions):

@@ -101,12 +101,7 @@ class Domains:
         'the photographs with --alignment=box',
         ('dataset',),
       )
-    if config.image_size > data.crop_size:
-      raise ConfigError(
-        f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): prepare it with '
-        f'--crop_size={config.image_size}',
-        ('image_size',),
-      )
+    dataset.check_size(config, data)
     for split in ('train', 'test'):
       data.index(split)
     return data
@@ -212,18 +207,7 @@ class Domains:
     }
 
   def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
-    """Batches start..stop-1 of a phase; of each the rows of one worker.
-
-    Args:
-      start: first step.
-      stop: step after the last.
-      phase: name of the training phase: each goes through the pictures in its own order.
-      worker: which part of every batch, of `workers` equal ones.
-      workers: number of parts.
-
-    Raises:
-      ValueError: if the batch cannot be cut into that many parts.
-    """
+    """Batches start..stop-1 of a phase; of each the rows of one worker. Arguments and errors: `Triplets.batches`."""
     config, size = self.config, self.config.image_size
     part = steps.part_of(config, worker, workers)
     seeds = {domain: steps.phase_seeds(config, f'{phase}/{domain}') for domain in self.domains}

@@ -1,14 +1,12 @@
 """Batches of NN4: labelled faces, each seen through a random square, mirrored half of the time."""
 
 import functools
-import os
-import zlib
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline import augmentation, dataset, triplets
+from input_pipeline import augmentation, steps, triplets
 from input_pipeline.dataset import PreparedDataset
 from models.config import ConfigError
 
@@ -45,18 +43,7 @@ class Identities:
       ValueError: if nothing can be learnt from it: the message says what is missing.
     """
     config = self.config
-    path = config.dataset
-    if path == 'synthetic':
-      from input_pipeline import synthetic  # The renderer is not needed to read a data set.
-
-      path = synthetic.synthetic_dataset(config)
-    data = dataset.open_dataset(path, config.cache_gb)
-    dataset.check_crops(config, data)
-    if config.image_size > data.crop_size:
-      raise ValueError(
-        f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): '
-        f'prepare it with --crop_size={config.image_size}, or set --image_size={data.crop_size}'
-      )
+    data = steps.open_data(config)
     names, counts = np.unique(data.index('train')['identity'], return_counts=True)
     if config.loss == 'softmax' and config.people != len(names):
       raise ConfigError(
@@ -80,14 +67,9 @@ class Identities:
   def describe(self) -> list[str]:
     """Lines about the data set for people. Renders nothing."""
     config = self.config
-    if config.dataset == 'synthetic':
-      from input_pipeline import synthetic
-
-      lines = synthetic.describe(config)
-      if not synthetic.is_rendered(config):
-        return lines
-    else:
-      lines = [f'data set {config.dataset}']
+    lines, ready = steps.describe_data(config)
+    if not ready:
+      return lines
     for split in ('train', 'test'):
       labels = self.people_of(split)
       lines.append(f'{split}: {len(labels):,} pictures of {labels.max() + 1:,} people')
@@ -105,24 +87,11 @@ class Identities:
     }
 
   def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
-    """Batches start..stop-1 of a phase; of each the rows of one worker.
-
-    Args:
-      start: first step.
-      stop: step after the last.
-      phase: name of the training phase: each has its own order.
-      worker: which part of every batch, of `workers` equal ones.
-      workers: number of parts.
-
-    Raises:
-      ValueError: if the batch cannot be cut into that many parts.
-    """
+    """Batches start..stop-1 of a phase; of each the rows of one worker. Arguments and errors: `Triplets.batches`."""
     config, data = self.config, self.data
     size, count = config.image_size, config.batch_size
-    if count % workers:
-      raise ValueError(f'batch_size={count} is not a multiple of the {workers} workers')
-    part = slice(worker * count // workers, (worker + 1) * count // workers)
-    seeds = (config.seed, zlib.crc32(phase.encode()) & 0x7FFFFFFF)
+    part = steps.part_of(config, worker, workers)
+    seeds = steps.phase_seeds(config, phase)
     rows_of = self._sampler(seeds)
     with tf.device('/CPU:0'):
       labels = tf.constant(self.people_of('train'))
@@ -135,21 +104,13 @@ class Identities:
       changes = augmentation.draw_changes(config, seeds, step)
       rows = rows[part]
       pictures = data.read('train', rows, size) if images is None else tf.gather(images, rows)
-      pictures = triplets.to_float(pictures)
+      pictures = steps.to_float(pictures)
       if changes is not None:
         changes = {key: value[part] for key, value in changes.items()}
         pictures = augmentation.change_images(pictures[:, tf.newaxis], changes)[:, 0]
       return {'image': cut(pictures, corners), 'label': tf.gather(labels, rows), 'index': index[part]}
 
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = False
-    # The network's own threads must not wait for the input's.
-    options.threading.private_threadpool_size = max(1, len(os.sched_getaffinity(0)) // 2)
-    options.threading.max_intra_op_parallelism = 1
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    steps = tf.data.Dataset.range(start, stop)
-    return steps.map(load, num_parallel_calls=2, deterministic=True).prefetch(4).with_options(options)
+    return steps.by_step(load, start, stop)
 
   def _corners(self, seeds: tuple[int, int], step: tf.Tensor) -> tf.Tensor:
     """Where the squares of the global batch begin: [B, 2] int32 rows and columns."""
@@ -161,14 +122,14 @@ class Identities:
     """The function from places [B] in the endless series of samples to rows [B] of the training split."""
     labels = self.people_of('train')
     if self.config.loss == 'softmax':
-      return lambda places: triplets.shuffled(places, len(labels), seeds)
+      return lambda places: steps.shuffled(places, len(labels), seeds)
     each = self.config.images_per_person
     order = np.argsort(labels, kind='stable')
     first, counts = np.unique(labels[order], return_index=True, return_counts=True)[1:]
 
     def rows_of(places: tf.Tensor) -> tf.Tensor:
       turn, member = places // each, places % each
-      person = triplets.shuffled(turn, len(counts), seeds)
+      person = steps.shuffled(turn, len(counts), seeds)
       # A person's pictures make an endless series too, of which each turn takes the next ones.
       element, count = turn // len(counts) * each + member, tf.gather(tf.constant(counts, tf.int64), person)
       seed = tf.stack([tf.fill(tf.shape(person), tf.constant(s, tf.int64)) for s in seeds], axis=1)
@@ -196,7 +157,7 @@ class Identities:
       mine = np.flatnonzero(labels == person)
       rank[random.permutation(mine)] = np.arange(len(mine))
     rows = np.lexsort((rank, labels, rank // 2))[:count]
-    pictures = triplets.to_float(data.pictures('test', rows, size))
+    pictures = steps.to_float(data.pictures('test', rows, size))
     corner = max(0, size - SIZE) // 2
     seen = min(size, SIZE)  # Pixels of the picture that the square shows.
     pixels = (data.index('test')['landmarks'][rows] + 1) / 2 * size - corner

@@ -1,4 +1,5 @@
-"""What every sampler shares: batch t of a phase is a function of (seed, phase, t), cut into equal parts for workers."""
+"""What every sampler shares: its data set; and batch t of a phase is a function of (seed, phase, t), cut into equal
+parts for workers."""
 
 import os
 import zlib
@@ -6,6 +7,38 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from input_pipeline import dataset
+from input_pipeline.dataset import PreparedDataset
+
+
+def open_data(config: Any) -> PreparedDataset:
+  """The data set of a config; rendered first where it is the synthetic one.
+
+  Args:
+    config: a `DataConfig` with `image_size`.
+
+  Raises:
+    ConfigError: if its faces are not cut out as the settings say, or are too small.
+  """
+  path = config.dataset
+  if path == 'synthetic':
+    from input_pipeline import synthetic  # The renderer is not needed to read a data set.
+
+    path = synthetic.synthetic_dataset(config)
+  data = dataset.open_dataset(path, config.cache_gb)
+  dataset.check_crops(config, data)
+  dataset.check_size(config, data)
+  return data
+
+
+def describe_data(config: Any) -> tuple[list[str], bool]:
+  """Lines about the data set of a config for people, and whether it is there to be read. Renders nothing."""
+  if config.dataset != 'synthetic':
+    return [f'data set {config.dataset}'], True
+  from input_pipeline import synthetic
+
+  return synthetic.describe(config), synthetic.is_rendered(config)
 
 
 def phase_seeds(config: Any, phase: str) -> tuple[int, int]:

@@ -47,20 +47,8 @@ class Triplets:
     Raises:
       ValueError: if it cannot give pairs: the message says what is missing.
     """
-    config = self.config
-    path = config.dataset
-    dataset.check_labels(config, self.expressions)
-    if path == 'synthetic':
-      from input_pipeline import synthetic  # the renderer is not needed to read a data set
-
-      path = synthetic.synthetic_dataset(config)
-    data = dataset.open_dataset(path, config.cache_gb)
-    dataset.check_crops(config, data)
-    if config.image_size > data.crop_size:
-      raise ValueError(
-        f'image_size={config.image_size} is larger than the crops of {data.path} ({data.crop_size}): '
-        f'prepare it with --crop_size={config.image_size}'
-      )
+    dataset.check_labels(self.config, self.expressions)
+    data = steps.open_data(self.config)
     if len(data.identities) < 2:
       raise ValueError(
         f'{data.path} shows one person only ({data.identities[0]}): nobody can be held out, '
@@ -112,15 +100,10 @@ class Triplets:
     if getattr(config, 'auxiliary_dataset', ''):
       line = f'{config.auxiliary_count} of the {config.batch_size} samples of a batch come from an auxiliary data set:'
       return [*self._own().describe(), line, *self.auxiliary.describe()]
-    if config.dataset == 'synthetic':
-      from input_pipeline import synthetic
-
-      dataset.check_labels(config, self.expressions)
-      lines = synthetic.describe(config)
-      if not synthetic.is_rendered(config):
-        return lines
-    else:
-      lines = [f'data set {config.dataset}']
+    dataset.check_labels(config, self.expressions)
+    lines, ready = steps.describe_data(config)
+    if not ready:
+      return lines
     for split in ('train', 'test'):
       table = self.data.index(split)
       lines.append(
@@ -168,7 +151,7 @@ class Triplets:
     Args:
       start: first step.
       stop: step after the last.
-      phase: name of the training phase: each goes through the pairs in its own order.
+      phase: name of the training phase: each goes through the data in its own order.
       worker: which part of every batch, of `workers` equal ones.
       workers: number of parts.
 
