@@ -154,7 +154,10 @@ def test_rotated_cmyk_and_grey_faces_lie_where_the_plain_one_does(tree, tmp_path
     (('--input={tmp}/nothing',), 'there is no such folder'),
     (('--input={tmp}/empty',), 'no picture was found: it is empty'),
     (('--input={tmp}/faceless',), 'none of 3 pictures can be used; 2 times: no face found'),
-    (('--input={tmp}/faceless', '--alignment=affine'), '--alignment=affine: value should be one of <paper|similarity|box>'),
+    (
+      ('--input={tmp}/faceless', '--alignment=affine'),
+      '--alignment=affine: value should be one of <paper|similarity|box>',
+    ),
     (('--input={tmp}/faceless', '--crop_size=big'), 'crop_size'),
     (('--input={tmp}/faceless', '--landmark_model=none.dat'), '--landmark_model=none.dat: there is no such file'),
     (('--input={tmp}/faceless', '--landmark_model={tmp}/faceless/a/happy.png'), 'is not a dlib shape predictor'),
