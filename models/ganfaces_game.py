@@ -56,6 +56,9 @@ class Game:
         if config.pair_weight > 0:
           fitted = self.inverse(batch['pair_photo'], training=True)
           terms.append(('pair_real_error', config.pair_weight, self._l1(batch['pair_render'], fitted)))
+        if config.reconstruction_weight > 0:
+          error = self._l1(batch['pair_photo'], self.generator([batch['pair_render'], keep], training=True))
+          terms.append(('reconstruction_loss', config.reconstruction_weight, error))
         for name, weight, value in terms:
           logs[name] = value
           loss += weight * value

@@ -99,7 +99,7 @@ def turn_points(points: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
 
 
 def cut_square(images: tf.Tensor, view: View, size: int) -> tf.Tensor:
-  """A square of each picture, of `size` pixels: cut out where the picture is larger, else the whole picture enlarged.
+  """A square of each picture: 96 of 108 pixels as in the paper, the same share of a larger one, a small one whole.
 
   Args:
     images: [B, S, S, C].
@@ -109,11 +109,12 @@ def cut_square(images: tf.Tensor, view: View, size: int) -> tf.Tensor:
     [B, size, size, C], zero beyond the picture.
   """
   whole = images.shape[1]
-  spare = max(whole - size, 0)
-  scale = min(whole / size, 1.0)  # Of one pixel of the square.
+  covered = max(min(whole, size), round(whole * 96 / 108))
+  spare = whole - covered
+  scale = covered / size  # Of one pixel of the square.
   # Whole pixels, so that an upright crop is a copy.
   corner = tf.minimum(tf.floor(view.offset * (spare + 1)), float(spare))
-  middle = corner + (min(whole, size) - 1) / 2
+  middle = corner + (covered - 1) / 2
   grid = (np.arange(size, dtype=np.float32) - (size - 1) / 2) * scale
   x, y = np.meshgrid(grid, grid)
   cosine, sine = (part[:, tf.newaxis, tf.newaxis] for part in (tf.cos(view.angle), tf.sin(view.angle)))
