@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.config import ConfigError, check_fields, parse_value
+from models.config import ConfigError, parse_value
 
 
 def write_file(path: str | os.PathLike, text: str) -> None:
@@ -59,11 +59,9 @@ def read_settings(workdir: str | os.PathLike, configs: Mapping[str, type]) -> An
   if unknown:
     raise ConfigError(f'{path}: --{unknown[0]} is not a flag of {system}; the run was made by another version')
   try:
-    config = configs[system](**{name: parse_value(fields[name], text) for name, text in values.items()})
-    check_fields(config)
+    return configs[system](**{name: parse_value(fields[name], text) for name, text in values.items()})
   except ConfigError as error:
     raise ConfigError(f'{path}: {error}', error.fields) from None
-  return config
 
 
 def checkpoint_path(workdir: str | os.PathLike, phase: str, step: int) -> pathlib.Path:

@@ -126,6 +126,16 @@ class RunConfig:
   steps_per_execution: int = option(1, 'Training steps per call of the compiled function.', low=1)
   init_from: str = option('', 'Start from the weights of this run (a workdir) instead of from random ones.')
 
+  def __post_init__(self):
+    check_fields(self)
+    for wrong, message, fields in self._contradictions():
+      if wrong:
+        raise ConfigError(message, fields)
+
+  def _contradictions(self) -> list[tuple[bool, str, tuple[str, ...]]]:
+    """What a system's settings must not say together: whether they do, the message, and the settings to blame."""
+    return []
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from models.config import ConfigError, DataConfig, RunConfig, check_fields, option
+from models.config import DataConfig, RunConfig, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class GANFacesConfig(DataConfig, RunConfig):
                            '0 is none [paper].', low=0)
   warm_learning_rate: float = option(1e-3, 'Rate of these steps; it falls to its tenth on a cosine.', low=0.0)
   warm_generators: bool = option(False, "In these steps G and G' learn too, by their image losses: cycle, pixels, "
-                               'pairs.')
+                               'pairs, reconstruction.')
   learning_rate: float = option(8e-5, 'Initial rate of every Adam.', low=0.0)
   learning_rate_steps: int = option(248_000, 'Steps of the schedule: the rate is halved after 128, 192, 224, 240, 244, '
                                     '246 and 247 of 248 parts.', low=1)
@@ -89,12 +89,6 @@ class GANFacesConfig(DataConfig, RunConfig):
                                       low=0.0)
   ema_decay: float = option(0.9999, 'Decay of the average of the networks that make pictures; 0 is none.', low=0.0,
                             high=0.99999)
-
-  def __post_init__(self):
-    check_fields(self)
-    for wrong, message, fields in self._contradictions():
-      if wrong:
-        raise ConfigError(message, fields)
 
   @property
   def uses_pairs(self) -> bool:

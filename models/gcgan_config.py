@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from models.config import ConfigError, DataConfig, RunConfig, check_fields, option
+from models.config import DataConfig, RunConfig, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +56,6 @@ class GCGANConfig(DataConfig, RunConfig):
   auxiliary_share: float = option(0.5, 'The part of a batch that comes from auxiliary_dataset.', low=0.0, high=0.95)
   ema_decay: float = option(0.0, 'Decay of the average of the generator that is evaluated; 0 is none [paper].', low=0.0,
                             high=0.99999)
-
-  def __post_init__(self):
-    check_fields(self)
-    for wrong, message, fields in self._contradictions():
-      if wrong:
-        raise ConfigError(message, fields)
 
   def _contradictions(self) -> list[tuple[bool, str, tuple[str, ...]]]:
     embeds = self.condition == 'embedding'

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from models.config import ConfigError, DataConfig, RunConfig, check_fields, option
+from models.config import DataConfig, RunConfig, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,22 +36,21 @@ class NN4Config(DataConfig, RunConfig):
   ema_decay: float = option(0.9999, 'Decay of the average of the network that is evaluated [released code]; 0 is none.',
                             low=0.0, high=0.99999)
 
-  def __post_init__(self):
-    check_fields(self)
-    if self.batch_size < 2:
-      raise ConfigError('batch_size=1 leaves batch normalisation nothing to compare: at least 2 is needed',
-                        ('batch_size',))
-    if self.alignment == 'box' and self.dataset == 'synthetic':
-      raise ConfigError('alignment=box is not how the people of dataset=synthetic are cut out: set alignment=paper or '
-                        'similarity, or --dataset=PATH', ('alignment', 'dataset'))
-    if self.loss == 'triplet' and (self.batch_size % self.images_per_person
-                                   or self.batch_size == self.images_per_person):
-      raise ConfigError(
-          f'batch_size={self.batch_size} is not two or more people with images_per_person={self.images_per_person} '
-          'pictures each: set one so that it is', ('batch_size', 'images_per_person'))
-    if self.loss == 'triplet' and self.classes:
-      raise ConfigError(f'classes={self.classes} names people that loss=triplet does not: set classes=0 or '
-                        'loss=softmax', ('classes', 'loss'))
+  def _contradictions(self) -> list[tuple[bool, str, tuple[str, ...]]]:
+    each = self.images_per_person
+    return [
+        (self.batch_size < 2,
+         'batch_size=1 leaves batch normalisation nothing to compare: at least 2 is needed', ('batch_size',)),
+        (self.alignment == 'box' and self.dataset == 'synthetic',
+         'alignment=box is not how the people of dataset=synthetic are cut out: set alignment=paper or similarity, or '
+         '--dataset=PATH', ('alignment', 'dataset')),
+        (self.loss == 'triplet' and (self.batch_size % each > 0 or self.batch_size == each),
+         f'batch_size={self.batch_size} is not two or more people with images_per_person={each} '
+         'pictures each: set one so that it is', ('batch_size', 'images_per_person')),
+        (self.loss == 'triplet' and self.classes > 0,
+         f'classes={self.classes} names people that loss=triplet does not: set classes=0 or loss=softmax',
+         ('classes', 'loss')),
+    ]
 
   @property
   def people(self) -> int:

@@ -11,7 +11,7 @@ import evaluate
 import input_pipeline
 import models
 from models import commands
-from models.config import DataConfig, RunConfig, check_fields, option
+from models.config import DataConfig, RunConfig, option
 from models.system import System
 
 
@@ -22,9 +22,6 @@ class ToyConfig(DataConfig, RunConfig):
   learning_rate: float = option(0.01, 'Rate of SGD.', low=0.0)
   warm_steps: int = option(0, 'Steps of the first phase.', low=0)
   ema_decay: float = option(0.9, 'Average of the weights.', low=0.0, high=0.999)
-
-  def __post_init__(self):
-    check_fields(self)
 
   @classmethod
   def tiny(cls, **changes) -> 'ToyConfig':
