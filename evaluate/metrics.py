@@ -1,6 +1,8 @@
 """The figures of the evaluation as pure functions of numpy arrays. Pictures are uint8 RGB [N, H, W, 3], points pixels
 [N, 68, 2]."""
 
+from typing import Literal
+
 import numpy as np
 from scipy.spatial import ConvexHull
 from skimage.metrics import structural_similarity
@@ -142,11 +144,18 @@ def auc(
   """
   a = np.ones(len(positive)) if positive_weights is None else positive_weights
   b = np.ones(len(negative)) if negative_weights is None else negative_weights
-  order = np.argsort(negative)
-  negative = negative[order]
-  below = np.concatenate([np.zeros(b.shape[:-1] + (1,)), np.cumsum(b[..., order], -1)], -1)
-  left, right = (below[..., np.searchsorted(negative, positive, side)] for side in ('left', 'right'))
+  left, right = (weight_below(negative, b, positive, side) for side in ('left', 'right'))
   return (a * (left + right) / 2).sum(-1) / (a.sum(-1) * b.sum(-1))
+
+
+def weight_below(
+  scores: np.ndarray, weights: np.ndarray, limits: np.ndarray, side: Literal['left', 'right'] = 'left'
+) -> np.ndarray:
+  """[..., K] the weights [..., N] together of the scores [N] below each limit [K]; with side='right' also of those at
+  it."""
+  order = np.argsort(scores)
+  below = np.concatenate([np.zeros(weights.shape[:-1] + (1,)), np.cumsum(weights[..., order], -1)], -1)
+  return below[..., np.searchsorted(scores[order], limits, side)]
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:

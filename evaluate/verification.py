@@ -89,27 +89,20 @@ def equal_error_rate(
   positive_weights: np.ndarray | None = None,
   negative_weights: np.ndarray | None = None,
 ) -> np.ndarray:
-  """The error where as many pairs of one person are refused as of two are accepted; scores, larger is more alike.
+  """The error where as many pairs of one person are refused as of two are accepted.
 
-  Args:
-    positive: [P] scores of pairs of one person.
-    negative: [Q] scores of pairs of two.
-    positive_weights: [..., P] how often each counts; once if not given.
-    negative_weights: [..., Q] likewise.
+  Args: as `metrics.auc`, of the scores of pairs; larger is more alike.
+
   Returns:
     [...] in [0, 1]; the mean of the two rates at the threshold where they are nearest to each other.
   """
   a = np.ones(len(positive)) if positive_weights is None else positive_weights
   b = np.ones(len(negative)) if negative_weights is None else negative_weights
   scores = np.unique(np.concatenate([positive, negative]))
-  thresholds = np.concatenate([scores, [np.inf]])  # Accepted from the threshold on.
-
-  def below(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    order = np.argsort(values)
-    total = np.concatenate([np.zeros(weights.shape[:-1] + (1,)), np.cumsum(weights[..., order], -1)], -1)
-    return total[..., np.searchsorted(values[order], thresholds, 'left')] / total[..., -1:]
-
-  refused, accepted = below(positive, a), 1 - below(negative, b)
+  thresholds = np.concatenate([scores, [np.inf]])  # Accepted from the threshold on, and nobody at the last.
+  below = [metrics.weight_below(*one, thresholds) for one in ((positive, a), (negative, b))]
+  refused, refused_rightly = (weight / weight[..., -1:] for weight in below)
+  accepted = 1 - refused_rightly
   place = np.abs(refused - accepted).argmin(-1)[..., np.newaxis]
   return (np.take_along_axis(refused, place, -1) + np.take_along_axis(accepted, place, -1))[..., 0] / 2
 
