@@ -4,6 +4,8 @@ import functools
 import io
 import pathlib
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -101,6 +103,18 @@ def write_faces(
     **{'processes': 1} | options,
   )
   return path
+
+
+def batches(source: Any, *args: Any, **options: Any) -> list[dict[str, np.ndarray]]:
+  """All batches of `source.batches(*args, **options)`."""
+  return list(source.batches(*args, **options).as_numpy_iterator())
+
+
+def assert_same(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
+  """Two batches are equal to the last bit."""
+  assert first.keys() == second.keys()
+  for key in first:
+    np.testing.assert_array_equal(first[key], second[key], err_msg=key)
 
 
 @functools.cache

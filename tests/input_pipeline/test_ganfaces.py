@@ -13,6 +13,7 @@ from models.face3d import draw_light, load_face_model
 from models.face3d.shading import irradiance
 from models.ganfaces_config import GANFacesConfig
 from tests.input_pipeline import builders
+from tests.input_pipeline.builders import assert_same, batches
 
 SHARED = pathlib.Path(__file__).parents[3] / 'shared' / 'data'
 SIZE = 32
@@ -35,16 +36,6 @@ def domains(cache):
   stand_ins.stand_in_dataset(config, processes=1)
   renders.render_dataset(config, renders.make_world(config, stand_ins.pair_parameters(world)), processes=1)
   return ganfaces.Domains(config)
-
-
-def batches(source, *args, **options):
-  return list(source.batches(*args, **options).as_numpy_iterator())
-
-
-def assert_same(first, second):
-  assert first.keys() == second.keys()
-  for key in first:
-    np.testing.assert_array_equal(first[key], second[key], err_msg=key)
 
 
 def test_batch_keeps_the_contract(domains):

@@ -12,6 +12,7 @@ from input_pipeline import alignment, augmentation, triplets
 from models import GCGANConfig
 from models.config import ConfigError, DataConfig, RunConfig
 from tests.input_pipeline import builders
+from tests.input_pipeline.builders import assert_same, batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +27,6 @@ def faces(tmp_path_factory):
 
 def pipeline(faces, **fields):
   return triplets.Triplets(Config(**{'dataset': str(faces), 'batch_size': 8} | fields))
-
-
-def batches(source, *args, **options):
-  return list(source.batches(*args, **options).as_numpy_iterator())
-
-
-def assert_same(first, second):
-  assert first.keys() == second.keys()
-  for key in first:
-    np.testing.assert_array_equal(first[key], second[key], err_msg=key)
 
 
 def test_batch_keeps_the_contract(faces):
