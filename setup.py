@@ -10,7 +10,7 @@ setup(
     description='Adversarial face synthesis in TensorFlow 2: GC-GAN, GANFaces, FaceCycle and Face-off.',
     license='Apache-2.0',
     packages=find_packages(include=['losses*', 'models*', 'input_pipeline*', 'evaluate*', 'train*']),
-    package_data={'models.face3d': ['*.npz', '*.txt']},
+    package_data={'models.face3d': ['*.npz', '*.txt'], 'models.pretrained': ['*/*']},
     python_requires='>=3.11,<3.12',
     install_requires=[
         f'tensorflow=={TENSORFLOW}',

@@ -3,8 +3,12 @@
 EXPORT/1/                          the first version; the next export is 2: TensorFlow Serving takes the highest
 EXPORT/1/assets.extra/flags.cfg    the settings of the run, which TensorFlow does not read
 EXPORT/MODEL_CARD.md               data, licence, measured figures, intended use, limits
+
+`--format=pretrained --output=models/pretrained/NAME` writes a small model that can come with the project instead (see
+`models.pretrained`), of a finished and evaluated run on rendered people.
 """
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -17,13 +21,31 @@ import tensorflow as tf
 from absl import flags
 
 from evaluate.model_card import model_card
-from models import commands, runs
+from evaluate.results import read_results
+from models import commands, pretrained, runs
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('workdir', None, 'The run.', flag_values=FLAGS, required=True)
 flags.DEFINE_string(
-  'output', None, 'Folder of the exported model; a new version is added to it.', flag_values=FLAGS, required=True
+  'output', None, 'Folder of the exported model; a new version is added to it (a pretrained model is replaced).',
+  flag_values=FLAGS, required=True
 )
+flags.DEFINE_enum(
+  'format', 'savedmodel', ['savedmodel', 'pretrained'],
+  'savedmodel: for TensorFlow and its Serving; pretrained: small, for --model=pretrained:NAME and --init_from.',
+  flag_values=FLAGS,
+)
+
+_MOST_BYTES = 8_000_000  # A pretrained model comes with every copy of the project.
+# What each setting may be where nothing but the project's own rendered people was used. dlib's descriptor, which a loss
+# may listen to, is CC0 itself.
+_OURS = {
+  'dataset': ('synthetic',),
+  'auxiliary_dataset': ('', 'synthetic'),
+  'face_model': ('',),
+  'pairs': ('',),
+  'embedding': ('dlib', 'untrained'),
+}
 
 
 def export(workdir: str | Path, output: str | Path) -> Path:
@@ -57,7 +79,11 @@ def export(workdir: str | Path, output: str | Path) -> Path:
     os.replace(temporary, version)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
-  runs.write_file(output / 'MODEL_CARD.md', model_card(workdir, model.config, int(model.step), sorted(functions)))
+  facts = {
+    'Signatures': ', '.join(f'`{name}`' for name in sorted(functions)) + '; pictures are uint8, any batch size',
+    'Licence': 'The code is Apache-2.0. The weights may be used as far as the licence of the data below allows',
+  }
+  runs.write_file(output / 'MODEL_CARD.md', model_card(workdir, model.config, int(model.step), facts))
   print(
     f'{version}: signatures {", ".join(sorted(functions))}; the loaded model differs from the Keras model by '
     f'{difference:g} at most'
@@ -104,13 +130,97 @@ def _keep(loaded: Any, name: str) -> Callable[..., Any]:
   return lambda **inputs: loaded.signatures[name](**inputs)
 
 
-def check_parity(ours: Mapping[str, Callable[..., Any]], loaded: Mapping[str, Callable[..., Any]]) -> float:
+def export_pretrained(workdir: str | Path, output: str | Path) -> Path:
+  """Writes the weights of a finished run (the averaged ones where there are such) as a model of `models.pretrained`.
+
+  Args:
+    workdir: the run.
+    output: the model's folder; its last part is the name. A model that is there is replaced.
+  Returns:
+    The folder.
+  Raises:
+    FileNotFoundError: if there is no run, or it was not evaluated.
+    ValueError: if it saw more than rendered people, is not finished, was trained further since its evaluation, is too
+      large, or answers otherwise when it is read again.
+  """
+  config, output = runs.load_config(workdir), Path(output).expanduser()
+  if foreign := _foreign(config):
+    raise ValueError(
+      f'--workdir={workdir} was trained with {foreign}: a pretrained model saw rendered people (--dataset=synthetic) '
+      'only, whose licence is known'
+    )
+  results, model = read_results(workdir), runs.restore(workdir)
+  phase, steps = list(model.phases(config).items())[-1]
+  if (model.phase, int(model.step)) != (phase, steps):
+    raise ValueError(f'--workdir={workdir} is not finished: repeat the train.main command that began it')
+  if results['step'] != steps:
+    raise ValueError(
+      f'--workdir={workdir} was evaluated at step {results["step"]:,} of {steps:,}: run `python -m evaluate.main '
+      f'--workdir={workdir}` first'
+    )
+  if output.exists() and any(output.iterdir()) and not runs.is_pretrained(output):
+    raise ValueError(f'--output={output} holds something else: choose another folder')
+  temporary = output.with_name(f'.{output.name}.part')
+  shutil.rmtree(temporary, ignore_errors=True)
+  temporary.mkdir(parents=True)
+  try:
+    config = dataclasses.replace(config, data_dir=type(config).data_dir)  # Where renders lie on this machine.
+    runs.write_file(temporary / 'flags.cfg', '# The effective settings of the run.\n' + runs.flags_text(config))
+    runs.save_labels(runs.load_labels(workdir), temporary)
+    pretrained.save_weights(model, temporary)
+    # Rounding adds up from layer to layer, most of all on the noise that is shown here.
+    difference = check_parity(model.signatures(), runs.restore(temporary).signatures(), levels=4, relative=0.02)
+    weights = (temporary / pretrained.WEIGHTS).stat().st_size
+    facts = {
+      'Use': f'`--model=pretrained:{output.name}`, `--init_from=pretrained:{output.name}`',
+      'Flagfile': f'`python -m train.main --flagfile=models/pretrained/{output.name}/flags.cfg --workdir=RUN` trains '
+      'one like it',
+      'Weights': f"float16, {weights / 1e6:.1f} MB; on noise, what it gives differs from the run's by {difference:.2g} "
+      'at most (pictures: levels of 255)',
+      'Licence': 'Code and weights are Apache-2.0',
+    }
+    runs.write_file(temporary / 'MODEL_CARD.md', model_card(workdir, config, steps, facts))
+    size = sum(file.stat().st_size for file in temporary.iterdir())
+    if size > _MOST_BYTES:
+      raise ValueError(
+        f'--workdir={workdir} takes {size / 1e6:.1f} MB, and a pretrained model at most {_MOST_BYTES / 1e6:.0f}: train '
+        'one with a smaller --width'
+      )
+    shutil.rmtree(output, ignore_errors=True)
+    os.replace(temporary, output)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+  print(f"{output}: {size / 1e6:.1f} MB; what it gives differs from the run's by {difference:.2g} at most")
+  return output
+
+
+def _foreign(config: Any) -> str:
+  """The setting by which a run saw something else than our rendered people; empty if there is none."""
+  for name, allowed in _OURS.items():
+    value = getattr(config, name, allowed[0])
+    if value not in allowed:
+      return f'--{name}={value}'
+  foreign = _foreign(runs.load_config(config.init_from)) if config.init_from else ''
+  return foreign and f'--init_from={config.init_from}, and that with {foreign}'
+
+
+def check_parity(
+  ours: Mapping[str, Callable[..., Any]],
+  loaded: Mapping[str, Callable[..., Any]],
+  levels: float = 1.0,
+  relative: float = 1e-4,
+) -> float:
   """Compares each signature of the Keras model with that of the loaded one on two batches of different size.
 
+  Args:
+    ours: signature -> function of the Keras model.
+    loaded: the same of the loaded model.
+    levels: by how many of 255 pictures may differ.
+    relative: by which part of their size other numbers may.
   Returns:
     The largest difference of a number.
   Raises:
-    ValueError: if pictures differ by more than one level of 255, or other numbers by more than 1e-4 of their size.
+    ValueError: if something differs by more.
   """
   largest = 0.0
   rng = np.random.default_rng(0)
@@ -122,7 +232,7 @@ def check_parity(ours: Mapping[str, Callable[..., Any]], loaded: Mapping[str, Ca
       for key, value in expected.items():
         a, b = (x.numpy().astype(np.float64) for x in (value, found[key]))
         difference = float(np.abs(a - b).max())
-        allowed = 1.0 if value.dtype == tf.uint8 else 1e-4 * max(1.0, float(np.abs(a).max()))
+        allowed = levels if value.dtype == tf.uint8 else relative * max(1.0, float(np.abs(a).max()))
         if a.shape != b.shape or not difference <= allowed:
           raise ValueError(
             f'the exported signature {name} gives {key} that differ from the Keras model by {difference:g} '
@@ -143,7 +253,8 @@ def _example(spec: tf.TensorSpec, count: int, rng: np.random.Generator) -> tf.Te
 
 def main(argv: list[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
-  export(FLAGS.workdir, FLAGS.output)
+  make = {'savedmodel': export, 'pretrained': export_pretrained}[FLAGS.format]
+  make(FLAGS.workdir, FLAGS.output)
 
 
 if __name__ == '__main__':

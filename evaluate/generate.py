@@ -36,7 +36,7 @@ from input_pipeline import PIPELINES, dataset, shards, workers
 from models import commands, ganfaces_identity, runs
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string('workdir', None, 'The run of GANFaces.', flag_values=FLAGS, required=True)
+flags.DEFINE_string('workdir', None, 'The run of GANFaces, or pretrained:NAME.', flag_values=FLAGS, required=True)
 flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_values=FLAGS, required=True)
 flags.DEFINE_integer('identities', 10_000, 'People.', 1, generation.MOST_PEOPLE, flag_values=FLAGS)
 flags.DEFINE_integer('images_per_identity', 50, 'Pictures of each.', 1, 1000, flag_values=FLAGS)

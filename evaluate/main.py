@@ -18,7 +18,7 @@ from input_pipeline import PIPELINES
 from models import commands, runs
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string('workdir', None, 'The run.', flag_values=FLAGS, required=True)
+flags.DEFINE_string('workdir', None, 'The run, or pretrained:NAME.', flag_values=FLAGS, required=True)
 flags.DEFINE_string('dataset', '', "Held-out faces of this data set instead of the run's own.", flag_values=FLAGS)
 flags.DEFINE_integer(
   'pairs', 600, 'Held-out pairs at most (of GANFaces, pictures of each kind); 0 means all.', flag_values=FLAGS,
@@ -39,7 +39,8 @@ def evaluate_run(
   """Evaluates a run with its averaged weights.
 
   Args:
-    workdir: the run; `eval/` in it is written, or `eval/NAME/` for a data set that is not the run's own.
+    workdir: the run; `eval/` in it is written, or `eval/NAME/` for a data set that is not the run's own. What is
+      measured of `pretrained:NAME` goes to `runs/pretrained-NAME/eval/`.
     model: the trained system; restored from the newest checkpoint if not given.
     config: its config; read from the run if not given.
     dataset: held-out faces of this data set instead of the run's own.
@@ -50,10 +51,9 @@ def evaluate_run(
     FileNotFoundError: if there is no run.
     ConfigError: if the model is driven by labels that mean something else in the data set.
   """
-  workdir = Path(workdir)
   start = time.time()
   config = config or runs.load_config(workdir)
-  output = workdir / 'eval'
+  output = runs.output_folder(workdir) / 'eval'
   if dataset and dataset != config.dataset:
     config = dataclasses.replace(config, dataset=dataset)
     output = _folder(output, dataset)

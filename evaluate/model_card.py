@@ -1,7 +1,7 @@
-"""The model card of an exported run: what it is, what it was trained on, what was measured, what it is for."""
+"""The model card of an exported or pretrained model: its data, what was measured, what it is for."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,14 @@ _TITLES = {
 }
 
 
-def model_card(workdir: str | Path, config: Any, step: int, signatures: Sequence[str]) -> str:
+def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, str]) -> str:
   """The card as Markdown.
 
   Args:
     workdir: the run; its `eval/results.json` gives the figures, and the card says so where there is none.
     config: its settings.
     step: training steps of the weights.
-    signatures: names of the SavedModel's signatures.
+    facts: name -> text, more lines of the card's table.
   """
   title, what, paper = _TITLES.get(config.system, (config.system, 'makes pictures of faces', 'see docs'))
   rendered = config.dataset == 'synthetic'
@@ -46,6 +46,8 @@ def model_card(workdir: str | Path, config: Any, step: int, signatures: Sequence
   )
   if config.init_from:
     data += f' Training started from the weights of `{Path(config.init_from).name}`, whose data bind this model too.'
+  elif rendered and getattr(config, 'embedding', '') == 'dlib':
+    data += " Its identity loss listened to dlib's face descriptor (CC0), which its author trained on photographs."
   elif rendered:
     data += ' No photograph of a person was used.'
   limits = (
@@ -62,8 +64,7 @@ def model_card(workdir: str | Path, config: Any, step: int, signatures: Sequence
 | Method | {paper} |
 | Made by | Personae {VERSION}, `{config.system}`, {step:,} training steps, seed {config.seed} |
 | Pictures | {config.image_size} x {config.image_size} pixels, aligned crops (`alignment={config.alignment}`) |
-| Signatures | {', '.join(f'`{s}`' for s in signatures)}; pictures are uint8, any batch size{_labels(workdir)} |
-| Licence | The code is Apache-2.0. The weights may be used as far as the licence of the data below allows |
+{_facts(workdir, facts)}
 
 ## Data
 
@@ -96,9 +97,9 @@ it (IPTC digital source type `{TRAINED_MODEL.rsplit('/', 1)[1]}`); do not remove
 """
 
 
-def _labels(workdir: str | Path) -> str:
+def _facts(workdir: str | Path, facts: Mapping[str, str]) -> str:
   names = ', '.join(f'{number} {name}' for number, name in enumerate(load_labels(workdir)))
-  return f'; labels: {names}' if names else ''
+  return '\n'.join(f'| {name} | {text} |' for name, text in [*facts.items(), *[('Labels', names)] * bool(names)])
 
 
 # What users of a model ask first; results.json has the rest.

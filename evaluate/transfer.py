@@ -1,7 +1,7 @@
 """Shows a photographed person with somebody's expressions.
 
     python -m evaluate.transfer --model=RUN --source=WHO.jpg --driver=EXPRESSION.jpg --output=OUT.png
-    python -m evaluate.transfer --model=EXPORT --source=WHO.jpg --driver=MOTION.mp4 --output=OUT.mp4
+    python -m evaluate.transfer --model=pretrained:gcgan --source=WHO.jpg --driver=MOTION.mp4 --output=OUT.mp4
 
 The driver is a picture, a folder of pictures (the output is a folder too, or a video of 25 frames a second) or a video.
 The face is shown anew in its photograph, with the video's sound; each file says inside that a trained model made it.
@@ -27,7 +27,8 @@ from input_pipeline.video import frame_rate, has_sound, is_video, seconds, whole
 from models import commands, runs
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string('model', None, 'A run (its --workdir) or an exported model.', flag_values=FLAGS, required=True)
+flags.DEFINE_string('model', None, 'A run (its --workdir), an exported model, or pretrained:NAME.',
+                    flag_values=FLAGS, required=True)
 flags.DEFINE_string('source', None, 'Photograph of the person to show.', flag_values=FLAGS, required=True)
 flags.DEFINE_string(
   'driver', None, 'Whose expressions: a photograph, a folder of them, or a video.', flag_values=FLAGS, required=True
@@ -53,7 +54,7 @@ _NO_FACE = 'no face was found; a frontal, well lit face of at least 80 pixels is
 
 
 def open_model(path: str | Path) -> tuple[Any, str, Show]:
-  """Opens a run or an exported model.
+  """Opens a run, an exported model, or a pretrained one by its name.
 
   Returns:
     its config; its version; a function (crops [N, S, S, 3] uint8, driver landmarks [N, 68, 2] in [-1, 1]) -> crops
@@ -62,7 +63,7 @@ def open_model(path: str | Path) -> tuple[Any, str, Show]:
     FileNotFoundError: if there is neither.
     ValueError: if the model is not driven by landmarks, or its export lacks a signature.
   """
-  path = Path(path).expanduser()
+  path = runs.locate(path)
   if (path / 'flags.cfg').is_file():
     model = runs.restore(path)
     config, version, show = model.config, model_version(int(model.step)), model.signatures()['serving_default']
@@ -72,7 +73,10 @@ def open_model(path: str | Path) -> tuple[Any, str, Show]:
     config, version = runs.load_config(path / 'assets.extra'), f'{model_version()} export {path.name}'
     show = export.load(path)['serving_default']
   else:
-    raise FileNotFoundError(f'--model={path} is neither a run (flags.cfg) nor an exported model (saved_model.pb)')
+    raise FileNotFoundError(
+      f'--model={path} is neither a run (flags.cfg) nor an exported model (saved_model.pb); pretrained:gcgan comes '
+      'with the project'
+    )
   if getattr(config, 'condition', '') == 'onehot':
     raise ValueError(f'--model={path} was trained with condition=onehot: it is driven by labels, not by a face')
   return (
@@ -94,7 +98,7 @@ def transfer(
   """Writes the source with the driver's expressions.
 
   Args:
-    model: a run or an exported model.
+    model: a run, an exported model, or `pretrained:NAME`.
     source: a photograph.
     driver: a photograph, a folder of photographs, or a video.
     output: a picture for a picture, a folder (or .mp4) for a folder, an .mp4 for a video.

@@ -124,7 +124,8 @@ class RunConfig:
   xla: str = option('auto', 'Compile the step with XLA; auto means on GPU and TPU only.', choices=('auto', 'on', 'off'))
   precision: str = option('float32', 'Arithmetic of the networks.', choices=('float32', 'mixed_bfloat16'))
   steps_per_execution: int = option(1, 'Training steps per call of the compiled function.', low=1)
-  init_from: str = option('', 'Start from the weights of this run (a workdir) instead of from random ones.')
+  init_from: str = option('', 'Start from the weights of this run (a workdir), or of a small model that comes with the '
+                              'project (pretrained:gcgan), instead of from random ones.')
 
   def __post_init__(self):
     check_fields(self)

@@ -33,12 +33,13 @@ from models.checkpoints import (
   write_file,
 )
 from models.config import ConfigError, format_value
+from models.pretrained import is_pretrained, load_weights, locate, output_folder
 from models.registry import SYSTEMS
 from models.system import System
 
 __all__ = ['build', 'check_labels', 'checkpoint_path', 'checkpoint_steps', 'copy_weights', 'damage', 'last_checkpoint',
-           'load_config', 'load_labels', 'lock', 'read_checkpoint', 'remove_checkpoint', 'restore', 'save_checkpoint',
-           'save_flags', 'save_labels', 'write_file']
+           'is_pretrained', 'load_config', 'load_labels', 'locate', 'lock', 'output_folder', 'read_checkpoint',
+           'remove_checkpoint', 'restore', 'save_checkpoint', 'save_flags', 'save_labels', 'write_file']
 
 
 # Settings.
@@ -57,8 +58,8 @@ def save_flags(config: Any, workdir: str | os.PathLike) -> None:
 
 
 def load_config(workdir: str | os.PathLike) -> Any:
-  """Reads the settings of a run back; see `checkpoints.read_settings`."""
-  return read_settings(workdir, {name: system.Config for name, system in SYSTEMS.items()})
+  """Reads the settings of a run or a pretrained model back; see `checkpoints.read_settings`."""
+  return read_settings(locate(workdir), {name: system.Config for name, system in SYSTEMS.items()})
 
 
 def save_labels(labels: list[str], workdir: str | os.PathLike) -> None:
@@ -69,7 +70,7 @@ def save_labels(labels: list[str], workdir: str | os.PathLike) -> None:
 
 def load_labels(workdir: str | os.PathLike) -> list[str]:
   """What `save_labels` wrote; empty if nothing."""
-  path = pathlib.Path(workdir).expanduser() / 'labels.txt'
+  path = locate(workdir) / 'labels.txt'
   return path.read_text().splitlines() if path.is_file() else []
 
 
@@ -147,17 +148,24 @@ def restore(workdir: str | os.PathLike, phase: str | None = None) -> System:
   """Builds the system of a run and loads its newest weights, the averaged ones in place where weights are averaged.
 
   Args:
-    workdir: the run.
+    workdir: the run, or a pretrained model, see `models.pretrained`.
     phase: the phase whose last checkpoint is loaded; the last one that has any if not given.
   Raises:
     FileNotFoundError: if there is no run, or no undamaged checkpoint in it.
     ValueError: if the phase does not exist or the checkpoint does not fit.
   """
-  workdir = pathlib.Path(workdir).expanduser()
+  workdir = locate(workdir)
   config = load_config(workdir)
-  phases = list(SYSTEMS[config.system].phases(config))
+  durations = SYSTEMS[config.system].phases(config)
+  phases = list(durations)[-1:] if is_pretrained(workdir) else list(durations)
   if phase is not None and phase not in phases:
     raise ValueError(f'phase={phase} is not one of {", ".join(phases)}')
+  if is_pretrained(workdir):
+    system = build(config)
+    load_weights(system, workdir)
+    system.phase = phases[-1]
+    system.step.assign(durations[system.phase])
+    return system
   found = last_checkpoint(workdir, phases if phase is None else [phase])
   if found is None:
     raise FileNotFoundError(f'{workdir} has no checkpoint to load: train it first')
@@ -171,7 +179,8 @@ def restore(workdir: str | os.PathLike, phase: str | None = None) -> System:
 
 
 def copy_weights(system: System, workdir: str) -> None:
-  """Starts a system from the networks' weights of another run (`init_from`); its step, optimizers, averages stay new.
+  """Starts a system from the weights of another run or pretrained model (`init_from`); all else stays new: step,
+  optimizers, averages.
 
   Raises:
     ConfigError: if the run is of another system or its networks have other shapes.

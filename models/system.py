@@ -94,6 +94,10 @@ class System(tf.keras.Model):
     """Begins a phase at step 0; averages begin at the weights as they are now."""
     self.phase = phase
     self.step.assign(0)
+    self.start_averages()
+
+  def start_averages(self) -> None:
+    """Averages begin at the weights as they are now."""
     if self._averages:
       for average, weight in zip(self._averages, self._averaged_weights(), strict=True):
         average.assign(weight.numpy())

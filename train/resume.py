@@ -19,7 +19,10 @@ def check_settings(workdir: pathlib.Path, config: Any, phases: Sequence[str]) ->
   Raises:
     ConfigError: if it holds another run; names every setting that differs; or if there is no run to start from.
   """
-  if config.init_from and not (pathlib.Path(config.init_from).expanduser() / 'flags.cfg').is_file():
+  if runs.is_pretrained(workdir):
+    raise ConfigError(f'--workdir={workdir} is a trained model that is only read: --init_from={workdir} starts a run '
+                      'from it, with a --workdir of its own', ())
+  if config.init_from and not (runs.locate(config.init_from) / 'flags.cfg').is_file():
     raise ConfigError(f'init_from={config.init_from} holds no run: train that first, or name another with '
                       '--init_from=RUN', ('init_from',))
   if not (workdir / 'flags.cfg').is_file():

@@ -113,7 +113,7 @@ def test_the_card_gives_data_use_and_figures_with_intervals(exported):
   assert 'nan' not in card.lower().split() and 'None |' not in card
   assert 'No photograph' in card and 'data_dir' not in card
   started = GCGANConfig.tiny(init_from='/home/me/photos_run')
-  card = model_card(exported, started, 2, [])
+  card = model_card(exported, started, 2, {})
   assert 'No photograph' not in card and 'from the weights of `photos_run`' in card
 
 
