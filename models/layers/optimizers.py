@@ -71,3 +71,25 @@ class Halvings(tf.keras.optimizers.schedules.LearningRateSchedule):
 
   def get_config(self) -> dict:
     return {'start': self.start, 'steps': self.steps, 'floor': self.floor}
+
+
+class Pieces(tf.keras.optimizers.schedules.LearningRateSchedule):
+  """The rate start * factors[n], n the number of the given steps that are finished.
+
+  Args:
+    step: the system's step variable.
+    start: what the factors multiply.
+    steps: after how many steps the next factor holds, each time.
+    factors: one more than there are steps.
+  """
+
+  def __init__(self, step: tf.Variable, start: float, steps: Sequence[int], factors: Sequence[float]):
+    self.step, self.start, self.steps, self.factors = step, start, list(steps), list(factors)
+
+  def __call__(self, iterations: tf.Tensor) -> tf.Tensor:
+    del iterations
+    piece = tf.reduce_sum(tf.cast(self.step >= tf.constant(self.steps, tf.int64), tf.int32))
+    return self.start * tf.gather(tf.constant(self.factors), piece)
+
+  def get_config(self) -> dict:
+    return {'start': self.start, 'steps': self.steps, 'factors': self.factors}

@@ -1,0 +1,256 @@
+"""The networks of FaceCycle: encoders, flow decoder, and the two decoders that draw on features of VGG-19."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from models.facecycle_config import FaceCycleConfig
+from models.layers import ChannelAttention, PixelShuffle, vgg19
+from models.layers.warping import resize_aligned
+
+__all__ = ['CODE', 'FLOW', 'Networks', 'affine_network', 'build_networks', 'encoder_network', 'expression_decoder',
+           'flow_network', 'front_decoder', 'identity_decoder', 'noise_network', 'widths']
+
+CODE = 256  # Length of an expression or identity code.
+FLOW = 16  # Height and width of a flow.
+_SLOPE = 0.1  # Of every leaky ReLU; the released decoders have plain ReLUs in places.
+_PLACES = {'expression_encoder': 0, 'identity_encoder': 1, 'flow_decoder': 2, 'noise_encoder': 3,
+           'expression_decoder': 4, 'identity_decoder': 5, 'neutral_to_mean': 6, 'mean_to_neutral': 7,
+           'front_decoder': 8, 'front_end': 9, 'texture': 10}
+
+
+class Networks(NamedTuple):
+  """All networks of a FaceCycle.
+
+  Attributes:
+    front_end: the first layers of VGG-19, in front of both decoders.
+    texture: the layers behind them, for the Gram loss.
+    gram_front: a front end that stays as it was, for the Gram loss, where `front_end` is trained; else None.
+    front_decoder: what trains a front end where there is no VGG-19.
+    expression_encoder: E_exp.
+    flow_decoder: D_flow.
+    noise_encoder, expression_decoder: D_exp behind the front end.
+    identity_encoder: E_id.
+    neutral_to_mean, mean_to_neutral: MLP_de and MLP_re of D_id.
+    identity_decoder: D_id behind front end and AdaIN.
+  """
+
+  front_end: tf.keras.Model
+  texture: tf.keras.Model
+  gram_front: tf.keras.Model | None
+  front_decoder: tf.keras.Model
+  expression_encoder: tf.keras.Model
+  flow_decoder: tf.keras.Model
+  noise_encoder: tf.keras.Model
+  expression_decoder: tf.keras.Model
+  identity_encoder: tf.keras.Model
+  neutral_to_mean: tf.keras.Model
+  mean_to_neutral: tf.keras.Model
+  identity_decoder: tf.keras.Model
+
+
+def build_networks(config: FaceCycleConfig) -> Networks:
+  """The networks with their first weights; the front end's are random."""
+  seeds = [[config.seed, _PLACES[name]] for name in ('front_end', 'texture')]
+  joint = config.front_end == 'joint'
+  front_end = vgg19.features_network(config.width, seeds[0], config.precision)
+  front_end.trainable = joint
+  texture = vgg19.texture_network(config.width, seeds[1], config.precision)
+  gram_front = vgg19.features_network(config.width, seeds[0], config.precision, 'gram_front') if joint else None
+  for network in filter(None, (texture, gram_front)):
+    network.trainable = False
+  return Networks(
+      front_end, texture, gram_front, front_decoder(config), encoder_network(config, 'expression_encoder'),
+      flow_network(config), noise_network(config), expression_decoder(config),
+      encoder_network(config, 'identity_encoder'), affine_network(config, 'neutral_to_mean'),
+      affine_network(config, 'mean_to_neutral'), identity_decoder(config))
+
+
+def widths(config: FaceCycleConfig, *counts: int) -> list[int]:
+  """Numbers of channels at the config's width."""
+  return [max(1, round(count * config.width)) for count in counts]
+
+
+class _Layers:
+  """Layers with PyTorch's geometry and initial weights, seeded so that a config always gives the same network.
+
+  Args:
+    config: the settings.
+    network: its name.
+    normal: draw convolutions from N(0, sqrt(2 / (k^2 C_out))) with biases of 0, as in the encoders and the flow
+      decoder; else from PyTorch's default, U(+-1 / sqrt(inputs)) for both.
+  """
+
+  def __init__(self, config: FaceCycleConfig, network: str, normal: bool):
+    self._policy, self._normal = tf.keras.mixed_precision.Policy(config.precision), normal
+    self._seeds = np.random.default_rng([config.seed, _PLACES[network]])
+    self._config = config
+
+  def width(self, count: int) -> int:
+    return widths(self._config, count)[0]
+
+  def _seed(self) -> int:
+    return int(self._seeds.integers(2**31))
+
+  def gaussian(self, deviation: float) -> tf.keras.initializers.Initializer:
+    return tf.keras.initializers.RandomNormal(stddev=deviation, seed=self._seed())
+
+  def _initializers(self, inputs: int, outputs: int) -> dict[str, Any]:
+    """Of kernel and bias; both counts include the cells of the kernel."""
+    if self._normal:
+      return {'kernel_initializer': self.gaussian((2 / outputs)**0.5)}
+    bound = inputs**-0.5
+    uniform = tf.keras.initializers.RandomUniform
+    return {'kernel_initializer': uniform(-bound, bound, self._seed()),
+            'bias_initializer': uniform(-bound, bound, self._seed())}
+
+  def leaky(self, values: tf.Tensor) -> tf.Tensor:
+    return tf.nn.leaky_relu(values, _SLOPE)
+
+  def conv(self, values: tf.Tensor, filters: int, size: int = 3, strides: int = 1, **kwargs) -> tf.Tensor:
+    """A convolution that sees `size // 2` zeros on every side, where Keras' strided ones begin a pixel later."""
+    edge = size // 2
+    if strides > 1:
+      values = tf.pad(values, [[0, 0], [edge, edge], [edge, edge], [0, 0]])
+    settings = {'dtype': self._policy, **self._initializers(size**2 * values.shape[-1], size**2 * filters), **kwargs}
+    return tf.keras.layers.Conv2D(filters, size, strides, 'valid' if strides > 1 else 'same', **settings)(values)
+
+  def up(self, values: tf.Tensor, filters: int) -> tf.Tensor:
+    """PyTorch's transposed convolution 4, stride 2, padding 1, of which it counts the outputs as the inputs."""
+    return self.leaky(tf.keras.layers.Conv2DTranspose(
+        filters, 4, 2, 'same', dtype=self._policy, **self._initializers(16 * filters, 0))(values))
+
+  def dense(self, values: tf.Tensor, units: int, **kwargs) -> tf.Tensor:
+    settings = {'dtype': self._policy, **self._initializers(values.shape[-1], units), **kwargs}
+    return tf.keras.layers.Dense(units, **settings)(values)
+
+  def residual(self, values: tf.Tensor) -> tf.Tensor:
+    inside = self.conv(self.leaky(self.conv(values, values.shape[-1])), values.shape[-1])
+    return self.leaky(inside + values)
+
+  def attention(self, values: tf.Tensor) -> tf.Tensor:
+    deviation = (2 / values.shape[-1])**0.5
+    return ChannelAttention(_SLOPE, self.gaussian(deviation), dtype=self._policy)(values)
+
+  def cast(self, values: tf.Tensor) -> tf.Tensor:
+    return tf.cast(values, self._policy.compute_dtype)
+
+
+def encoder_network(config: FaceCycleConfig, name: str) -> tf.keras.Model:
+  """E_exp or E_id: standardised pictures [B, S, S, 3] -> code [B, 256] in (-1, 1).
+
+  Its layer `maps` is the convolutional part, for pictures of any size: [B, H, W, 3] -> [B, H/16, W/16, 128], from
+  128 pixels on of half of that.
+
+  Args:
+    config: the settings.
+    name: expression_encoder or identity_encoder.
+  """
+  layers = _Layers(config, name, normal=True)
+  few, more, many = widths(config, 64, 128, 256)
+  leaky, conv = layers.leaky, layers.conv
+  image = tf.keras.Input([None, None, 3], name='image')
+  values = leaky(conv(leaky(conv(layers.cast(image), few, 7, 2)), few))
+  values = leaky(conv(layers.attention(leaky(conv(values, few))), few))
+  values = leaky(conv(layers.attention(leaky(conv(values, more, strides=2))), more))
+  values = layers.residual(layers.residual(values))
+  values = leaky(conv(leaky(conv(values, more, strides=2)), more))
+  values = leaky(conv(leaky(conv(values, many, strides=2)), many))
+  values = leaky(conv(values, many, strides=2 if config.image_size >= 128 else 1))
+  values = leaky(conv(values, more))
+  maps = tf.keras.Model(image, values, name='maps')
+
+  whole = tf.keras.Input([config.image_size, config.image_size, 3], name='image')
+  values = tf.keras.layers.Flatten()(maps(whole))
+  values = leaky(layers.dense(values, layers.width(512), kernel_initializer=layers.gaussian(0.01)))
+  code = layers.dense(values, CODE, kernel_initializer=layers.gaussian(0.01))
+  return tf.keras.Model(whole, tf.tanh(tf.cast(code, tf.float32)), name=name)
+
+
+def flow_network(config: FaceCycleConfig) -> tf.keras.Model:
+  """D_flow: code [B, 256] -> flow [B, 16, 16, 2], x and y in (-1, 1), as `models.layers.warping` has it."""
+  layers = _Layers(config, 'flow_decoder', normal=True)
+  few, more, many = widths(config, 64, 128, 256)
+  leaky, conv = layers.leaky, layers.conv
+  code = tf.keras.Input([CODE], name='code')
+  values = tf.keras.layers.Reshape([1, 1, 16 * many])(layers.dense(layers.cast(code), 16 * many))
+  values = leaky(PixelShuffle(4, dtype=config.precision)(values))
+  values = leaky(conv(layers.attention(values), many))
+  values = leaky(conv(resize_aligned(values, 8, 8), more))
+  values = leaky(conv(layers.attention(values), more))
+  values = layers.residual(layers.residual(values))
+  deviation = config.flow_deviation
+  values = leaky(conv(resize_aligned(values, FLOW, FLOW), few, kernel_initializer=layers.gaussian(deviation)))
+  values = conv(tf.cast(values, tf.float32), 2, 1, use_bias=False, dtype='float32',
+                kernel_initializer=layers.gaussian(deviation))
+  return tf.keras.Model(code, tf.tanh(values), name='flow_decoder')
+
+
+def noise_network(config: FaceCycleConfig) -> tf.keras.Model:
+  """What fills the places that a warp uncovers: noise plus mean features [B, h, w, C] -> R2 and R3, of their shapes."""
+  layers = _Layers(config, 'noise_encoder', normal=False)
+  maps = [tf.keras.Input([None, None, count], name=name)
+          for name, count in zip(('half', 'quarter'), widths(config, 128, 256), strict=True)]
+  outputs = []
+  for values in maps:
+    for _ in range(2):
+      values = layers.leaky(layers.conv(layers.cast(values), values.shape[-1]))
+    outputs.append(values)
+  return tf.keras.Model(maps, outputs, name='noise_encoder')
+
+
+def expression_decoder(config: FaceCycleConfig) -> tf.keras.Model:
+  """D_exp behind the front end: deformed relu2_1 [B, S/2, S/2, 128] and relu3_1 [B, S/4, S/4, 256] -> [B, S, S, 3].
+
+  Pictures are standardised and have no bounds.
+  """
+  layers, size = _Layers(config, 'expression_decoder', normal=False), config.image_size
+  more, many = widths(config, 128, 256)
+  half = tf.keras.Input([size // 2, size // 2, more], name='half')
+  quarter = tf.keras.Input([size // 4, size // 4, many], name='quarter')
+  values = layers.leaky(layers.conv(layers.cast(quarter), many))
+  for _ in range(8):
+    values = layers.residual(values)
+  values = layers.leaky(layers.conv(layers.up(values, more), more))
+  values = tf.concat([layers.cast(half), values], axis=-1)
+  values = layers.leaky(layers.conv(layers.up(values, more), more))
+  image = layers.conv(tf.cast(values, tf.float32), 3, dtype='float32')
+  return tf.keras.Model([half, quarter], image, name='expression_decoder')
+
+
+def affine_network(config: FaceCycleConfig, name: str) -> tf.keras.Model:
+  """MLP_de (neutral_to_mean) or MLP_re (mean_to_neutral): code [B, 256] -> scales and offsets [B, 256] each."""
+  layers = _Layers(config, name, normal=False)
+  code = tf.keras.Input([CODE], name='code')
+  values = layers.cast(code)
+  if config.affine == 'mlp':
+    hidden = layers.width(128)
+    values = layers.leaky(layers.dense(layers.leaky(layers.dense(values, hidden)), hidden))
+  parts = [tf.cast(layers.dense(values, layers.width(256)), tf.float32) for _ in range(2)]
+  return tf.keras.Model(code, parts, name=name)
+
+
+def identity_decoder(config: FaceCycleConfig) -> tf.keras.Model:
+  """D_id behind front end and AdaIN: [B, S/4, S/4, 256] -> standardised pictures [B, S, S, 3] without bounds."""
+  layers, small = _Layers(config, 'identity_decoder', normal=False), config.image_size // 4
+  more, many = widths(config, 128, 256)
+  values = quarter = tf.keras.Input([small, small, many], name='quarter')
+  values = layers.cast(values)
+  for _ in range(7):
+    values = layers.residual(values)
+  values = layers.leaky(layers.conv(layers.up(values, more), more))
+  image = layers.conv(tf.cast(layers.up(values, more), tf.float32), 3, 1, dtype='float32')
+  return tf.keras.Model(quarter, image, name='identity_decoder')
+
+
+def front_decoder(config: FaceCycleConfig) -> tf.keras.Model:
+  """Draws pictures from relu3_1 and relu4_1 by one layer each, to train the front end where there is no VGG-19."""
+  layers, size = _Layers(config, 'front_decoder', normal=False), config.image_size
+  maps, images = [], []
+  for factor, count in zip((4, 8), widths(config, 256, 512), strict=True):
+    values = tf.keras.Input([size // factor, size // factor, count])
+    maps.append(values)
+    drawn = layers.conv(tf.cast(values, tf.float32), 3 * factor**2, 1, dtype='float32')
+    images.append(PixelShuffle(factor)(drawn))
+  return tf.keras.Model(maps, images, name='front_decoder')
