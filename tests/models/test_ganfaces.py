@@ -1,4 +1,4 @@
-"""GANFaces: its networks' sizes, its game against a plain reading of the paper, and what each setting does."""
+"""GANFaces: its game against a plain reading of the paper, and what each setting does."""
 
 import math
 
@@ -9,85 +9,10 @@ import tensorflow as tf
 from models import ganfaces_identity
 from models.config import ConfigError
 from models.ganfaces import GANFaces, GANFacesConfig, mean_distance
-from models.ganfaces_identity import View, cut_square, turn_points
-from models.ganfaces_networks import autoencoder_network, generator_network
-from models.layers import Halvings, InstanceNorm, UpsampleConv
-
-
-def make_batch(config, seed=0):
-  draw = np.random.default_rng(seed)
-  count, size = config.batch_size, config.image_size
-  pictures = ('render', 'photo', 'pair_photo', 'pair_render')
-  batch = {name: tf.constant(draw.uniform(-1, 1, [count, size, size, 3]), tf.float32) for name in pictures}
-  return {**batch, 'render_mask': tf.constant(draw.integers(0, 2, [count, size, size, 1]), tf.float32),
-          'render_landmarks': tf.constant(draw.uniform(-1, 1, [count, 68, 2]), tf.float32),
-          'label': tf.constant(draw.integers(0, config.identities, [count]), tf.int32),
-          'index': tf.range(count, dtype=tf.int64)}
-
-
-def make_system(phase='train', **changes):
-  system = GANFaces(GANFacesConfig.tiny(**{'warm_steps': 0 if phase == 'train' else 2, **changes}))
-  system.phase = phase
-  return system
-
-
-def numbers(logs):
-  return {k: float(v) for k, v in logs.items()}
-
-
-def size(network):
-  return sum(math.prod(w.shape) for w in network.trainable_weights)
-
-
-@pytest.mark.parametrize(['norm', 'generator', 'inverse'], [
-    ('released', 1_103_136, 1_080_000), ('instance', 1_103_776, 1_080_640), ('none', 1_101_600, 1_078_464)])
-def test_generator_parameters(norm, generator, inverse):
-  networks = [generator_network(GANFacesConfig(norm=norm), skips) for skips in (True, False)]
-  assert [size(n) for n in networks] == [generator, inverse]
-  assert all('bias' not in w.name for n in networks for w in n.weights)
-  assert networks[0].output_shape == networks[1].output_shape == (None, 108, 108, 3)
-
-
-@pytest.mark.parametrize(['image_size', 'count', 'bottom'], [(108, 6_723_459, 14), (64, 4_011_651, 8)])
-def test_autoencoder_parameters(image_size, count, bottom):
-  network = autoencoder_network(GANFacesConfig(image_size=image_size), 'photo')
-  assert size(network) == count and network.output_shape[1:] == (image_size, image_size, 3)
-  heights = [layer.output.shape[1] for layer in network.layers if isinstance(layer, tf.keras.layers.Conv2D)]
-  assert min(heights) == bottom and heights[-1] == 8 * bottom
-
-
-def test_initial_weights():
-  network = generator_network(GANFacesConfig(), True)
-  kernels = np.concatenate([w.numpy().ravel() for w in network.weights if 'kernel' in w.name])
-  scales = np.concatenate([w.numpy().ravel() for w in network.weights if 'gamma' in w.name])
-  np.testing.assert_allclose([kernels.std(), scales.mean(), scales.std()], [0.02, 1, 0.02], atol=0.002)
-
-
-def test_instance_norm_normalises_each_map():
-  values = tf.random.stateless_normal([2, 5, 4, 3], [0, 0]) * 3 + 100
-  layer = InstanceNorm()
-  layer(values)
-  layer.gamma.assign([1.0, 2.0, 3.0])
-  layer.beta.assign([0.0, 1.0, 2.0])
-  plain = (values - values.numpy().mean((1, 2), keepdims=True)) / np.sqrt(
-      values.numpy().var((1, 2), keepdims=True) + 1e-5)
-  np.testing.assert_allclose(layer(values), plain * [1.0, 2.0, 3.0] + [0.0, 1.0, 2.0], atol=1e-4)
-  assert not InstanceNorm(affine=False)(values).numpy().mean().round(4) and not InstanceNorm(affine=False).weights
-
-
-def test_upsampling_convolution_is_the_plain_one():
-  inputs = tf.random.stateless_normal([2, 5, 4, 3], [0, 0])
-  layer = UpsampleConv(6, 'elu', tf.keras.initializers.RandomNormal(seed=0))
-  layer(inputs)
-  layer.bias.assign(tf.range(6.0) - 3)
-  with tf.GradientTape(persistent=True) as tape:
-    tape.watch(inputs)
-    received = layer(inputs)
-    expected = tf.nn.elu(tf.nn.conv2d(tf.repeat(tf.repeat(inputs, 2, 1), 2, 2), layer.kernel, 1, 'SAME') + layer.bias)
-  np.testing.assert_allclose(received, expected, atol=1e-6)
-  for a, b in zip(*(tape.gradient(v, [inputs, layer.kernel, layer.bias]) for v in (received, expected)),
-                  strict=True):
-    np.testing.assert_allclose(a, b, atol=2e-5)
+from models.layers import Halvings
+from tests.models.builders import assert_steps_agree, numbers
+from tests.models.builders import ganfaces as make_system
+from tests.models.builders import ganfaces_batch as make_batch
 
 
 def test_rate_is_halved_seven_times():
@@ -172,13 +97,7 @@ def test_the_fast_step_is_the_plain_one(balance):
   fast, plain = make_system(**changes), make_system(**changes)
   for system in (fast, plain):
     system.visits.assign([13] * 6)
-  step = tf.function(fast.train_step)
-  for t in range(2):
-    batch = make_batch(fast.config, t)
-    expected, received = numbers(plain_round(plain, batch)), numbers(step(batch))
-    assert set(expected) == set(received)
-    for key, value in expected.items():
-      np.testing.assert_allclose(received[key], value, rtol=2e-5, atol=1e-6, err_msg=f'{key} at step {t}')
+  assert_steps_agree(fast, plain, plain_round, make_batch, rtol=2e-5)
   for ours, theirs in zip(fast.weights, plain.weights, strict=True):
     np.testing.assert_allclose(ours, theirs, atol=2e-6, err_msg=ours.name)
 
@@ -273,67 +192,6 @@ def test_pixel_loss_looks_at_the_face_only_unless_told():
   fake = tf.zeros([4, 16, 16, 3])
   assert float(make_system().game._pixel_loss(batch, fake)) == 0
   assert float(make_system(pixel_mask=False).game._pixel_loss(batch, fake)) == 0.5
-
-
-@pytest.mark.parametrize('kind', ['softmax', 'center'])
-def test_other_identity_losses(kind):
-  system = make_system(identity_loss=kind)
-  batch = make_batch(system.config)
-  before = system.classifier.kernel.numpy() if kind == 'softmax' else None
-  codes = tf.math.l2_normalize(tf.random.stateless_normal([4, 128], [0, 0]), axis=1)
-  received = system._identity_losses(codes, tf.constant([0, 1, 2, 2]))
-  if kind == 'softmax':
-    logits = system.classifier(codes).numpy()
-    expected = np.log(np.exp(logits).sum(1)) - logits[range(4), [0, 1, 2, 2]]
-    system.train_step(batch)
-    assert (system.classifier.kernel.numpy() != before).any()
-  else:
-    centroids = np.zeros([6, 128])
-    np.add.at(centroids, [0, 1, 2, 2], 0.05 * codes.numpy())
-    expected = ((codes - centroids[[0, 1, 2, 2]])**2).numpy().sum(1)
-    np.testing.assert_array_equal(system.visits, [1, 1, 2, 0, 0, 0])
-    np.testing.assert_allclose(system.centroids, centroids, atol=1e-6)
-  np.testing.assert_allclose(received, expected, rtol=1e-5)
-
-
-def test_crops_are_copies_where_upright_and_turn_about_their_middle():
-  images = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 18, 18, 3]), tf.float32)
-  for offset, corner in ((0.0, 0), (0.5, 1), (0.99, 2)):
-    view = View(tf.constant([0.0, offset]), tf.zeros([2]), tf.zeros([2], tf.bool))
-    np.testing.assert_allclose(cut_square(images, view, 16), images[:, corner:corner + 16, :16], atol=1e-3)
-  view = View(tf.fill([2], 0.5), tf.constant([0.0, math.pi / 2]), tf.zeros([2], tf.bool))
-  turned = cut_square(images, view, 16)
-  np.testing.assert_allclose(turned[1], np.rot90(images[1, 1:17, 1:17]), atol=0.1)
-  halved = tf.nn.avg_pool2d(images[:1, 1:17, 1:17], 2, 2, 'VALID')  # The same share of a larger picture.
-  np.testing.assert_allclose(cut_square(images, view, 8)[0], halved[0], atol=0.1)
-  np.testing.assert_allclose(
-      cut_square(images, view, 40)[0], tf.image.resize(images[:1], [40, 40])[0], atol=1e-2)  # Enlarged whole.
-  points = tf.constant([[[0.0, 0.0], [1.0, 0.0], [0.5, 0.3]]])
-  np.testing.assert_allclose(turn_points(points, tf.constant([math.pi / 2]))[0], [[0.6, -0.4], [0.6, 0.6], [0.3, 0.1]],
-                             atol=1e-6)
-
-
-def test_a_keras_file_sees_colours_of_0_to_255(tmp_path):
-  layers, path = tf.keras.layers, tmp_path / 'net.keras'
-  tf.keras.Sequential([layers.GlobalAveragePooling2D(input_shape=[24, 24, 3]),
-                       layers.Dense(128, kernel_initializer='identity')]).save(path)
-  images = tf.tile(tf.constant([[[[1.0, 0.0, -1.0]]]]), [2, 20, 20, 1])
-  codes = ganfaces_identity.look(ganfaces_identity.load(str(path)), images, tf.zeros([2, 68, 2]),
-                                 ganfaces_identity.centre_view(2))
-  np.testing.assert_allclose(codes[:, :4], [np.array([2, 1, 0, 0]) / 5**0.5] * 2, atol=1e-5)
-
-
-def test_what_the_embedding_sees_depends_on_step_and_place():
-  system = make_system(rotation=10.0, batch_size=64)
-  index = tf.range(64, dtype=tf.int64)
-  view = system._view(index)
-  degrees = np.degrees(view.angle)
-  assert -10 <= degrees.min() < -5 and 5 < degrees.max() <= 10 and 10 < view.mirrored.numpy().sum() < 54
-  np.testing.assert_array_equal(system._view(tf.constant([5, 3], tf.int64)).angle, tf.gather(view.angle, [5, 3]))
-  system.step.assign(1)
-  assert (system._view(index).offset != view.offset).numpy().any()
-  kept = system._keep(index, 0)
-  np.testing.assert_allclose([tf.reduce_mean(kept), tf.reduce_max(kept)], [1, 1 / 0.9], rtol=0.02)
 
 
 def test_translations_depend_on_seed_and_index_alone():
