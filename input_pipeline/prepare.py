@@ -23,10 +23,12 @@ from PIL import Image
 
 from input_pipeline import (
   boxes,
+  clips,
   dataset,
   landmarks,
   layouts,
   pair_layouts,
+  prepare_tracks,
   reports,
   shards,
   skin,
@@ -282,8 +284,9 @@ flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_valu
 flags.DEFINE_enum(
   'layout',
   '',
-  ['', *layouts.LAYOUTS],
-  'A data set of the papers, as its authors hand it out; people: a folder for each person; plain: any pictures.',
+  ['', *layouts.LAYOUTS, *clips.LAYOUTS],
+  'A data set of the papers, as its authors hand it out; people: a folder for each person; plain: any pictures; '
+  'tracks: videos or folders of frames.',
   flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -335,6 +338,7 @@ flags.DEFINE_string(
 flags.DEFINE_float('test_fraction', 0.1, 'Share of the people to hold out.', 0.0, 1.0, flag_values=FLAGS)
 flags.DEFINE_string('runner', '', 'Apache Beam runner; empty uses processes on this machine.', flag_values=FLAGS)
 flags.DEFINE_integer('processes', 0, 'Number of processes; 0 means one per core.', 0, 1024, flag_values=FLAGS)
+prepare_tracks.define_flags(FLAGS)
 flags.DEFINE_bool('overwrite', False, 'Replace a data set that was made otherwise.', flag_values=FLAGS)
 
 
@@ -345,6 +349,9 @@ def main(argv: Sequence[str]) -> None:
   for name in ('input', 'output'):
     if not values[name].value:
       raise ValueError(f'--{name} is missing')
+  if prepare_tracks.check_flags(values):
+    prepare_tracks.run(values)
+    return
   if values.face_model and values.layout not in pair_layouts.FOLDERS:
     raise ValueError(f'--face_model={values.face_model} is for --layout={" or ".join(pair_layouts.FOLDERS)}')
   check_fields(DataConfig(template_scale=values.template_scale))
