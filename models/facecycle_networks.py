@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.facecycle_config import FaceCycleConfig
-from models.layers import ChannelAttention, PixelShuffle, vgg19
+from models.layers import ChannelAttention, PixelShuffle, ResidualBlock, vgg19
 from models.layers.warping import resize_aligned
 
 __all__ = ['CODE', 'FLOW', 'Networks', 'affine_network', 'build_networks', 'encoder_network', 'expression_decoder',
@@ -18,6 +18,10 @@ _SLOPE = 0.1  # Of every leaky ReLU; the released decoders have plain ReLUs in p
 _PLACES = {'expression_encoder': 0, 'identity_encoder': 1, 'flow_decoder': 2, 'noise_encoder': 3,
            'expression_decoder': 4, 'identity_decoder': 5, 'neutral_to_mean': 6, 'mean_to_neutral': 7,
            'front_decoder': 8, 'front_end': 9, 'texture': 10}
+
+
+def _leaky(values: tf.Tensor) -> tf.Tensor:
+  return tf.nn.leaky_relu(values, _SLOPE)
 
 
 class Networks(NamedTuple):
@@ -105,36 +109,38 @@ class _Layers:
     return {'kernel_initializer': uniform(-bound, bound, self._seed()),
             'bias_initializer': uniform(-bound, bound, self._seed())}
 
-  def leaky(self, values: tf.Tensor) -> tf.Tensor:
-    return tf.nn.leaky_relu(values, _SLOPE)
+  def conv_layer(self, inputs: int, filters: int, size: int = 3, **kwargs) -> tf.keras.layers.Layer:
+    settings = {'padding': 'same', 'activation': _leaky, 'dtype': self._policy, **kwargs}
+    return tf.keras.layers.Conv2D(
+        filters, size, **{**self._initializers(size**2 * inputs, size**2 * filters), **settings})
 
   def conv(self, values: tf.Tensor, filters: int, size: int = 3, strides: int = 1, **kwargs) -> tf.Tensor:
-    """A convolution that sees `size // 2` zeros on every side, where Keras' strided ones begin a pixel later."""
-    edge = size // 2
+    """A convolution and leaky ReLU.
+
+    It sees `size // 2` zeros on every side, where Keras' strided ones begin a pixel later.
+    """
     if strides > 1:
-      values = tf.pad(values, [[0, 0], [edge, edge], [edge, edge], [0, 0]])
-    settings = {'dtype': self._policy, **self._initializers(size**2 * values.shape[-1], size**2 * filters), **kwargs}
-    return tf.keras.layers.Conv2D(filters, size, strides, 'valid' if strides > 1 else 'same', **settings)(values)
+      values = tf.keras.layers.ZeroPadding2D(size // 2, dtype=self._policy)(values)
+      kwargs |= {'strides': strides, 'padding': 'valid'}
+    return self.conv_layer(values.shape[-1], filters, size, **kwargs)(values)
 
   def up(self, values: tf.Tensor, filters: int) -> tf.Tensor:
     """PyTorch's transposed convolution 4, stride 2, padding 1, of which it counts the outputs as the inputs."""
-    return self.leaky(tf.keras.layers.Conv2DTranspose(
-        filters, 4, 2, 'same', dtype=self._policy, **self._initializers(16 * filters, 0))(values))
+    return tf.keras.layers.Conv2DTranspose(
+        filters, 4, 2, 'same', activation=_leaky, dtype=self._policy, **self._initializers(16 * filters, 0))(values)
 
   def dense(self, values: tf.Tensor, units: int, **kwargs) -> tf.Tensor:
     settings = {'dtype': self._policy, **self._initializers(values.shape[-1], units), **kwargs}
     return tf.keras.layers.Dense(units, **settings)(values)
 
   def residual(self, values: tf.Tensor) -> tf.Tensor:
-    inside = self.conv(self.leaky(self.conv(values, values.shape[-1])), values.shape[-1])
-    return self.leaky(inside + values)
+    channels = values.shape[-1]
+    return ResidualBlock(self.conv_layer(channels, channels), self.conv_layer(channels, channels, activation=None),
+                         _leaky, dtype=self._policy)(values)
 
   def attention(self, values: tf.Tensor) -> tf.Tensor:
     deviation = (2 / values.shape[-1])**0.5
     return ChannelAttention(_SLOPE, self.gaussian(deviation), dtype=self._policy)(values)
-
-  def cast(self, values: tf.Tensor) -> tf.Tensor:
-    return tf.cast(values, self._policy.compute_dtype)
 
 
 def encoder_network(config: FaceCycleConfig, name: str) -> tf.keras.Model:
@@ -149,42 +155,40 @@ def encoder_network(config: FaceCycleConfig, name: str) -> tf.keras.Model:
   """
   layers = _Layers(config, name, normal=True)
   few, more, many = widths(config, 64, 128, 256)
-  leaky, conv = layers.leaky, layers.conv
+  conv = layers.conv
   image = tf.keras.Input([None, None, 3], name='image')
-  values = leaky(conv(leaky(conv(layers.cast(image), few, 7, 2)), few))
-  values = leaky(conv(layers.attention(leaky(conv(values, few))), few))
-  values = leaky(conv(layers.attention(leaky(conv(values, more, strides=2))), more))
+  values = conv(conv(image, few, 7, 2), few)
+  values = conv(layers.attention(conv(values, few)), few)
+  values = conv(layers.attention(conv(values, more, strides=2)), more)
   values = layers.residual(layers.residual(values))
-  values = leaky(conv(leaky(conv(values, more, strides=2)), more))
-  values = leaky(conv(leaky(conv(values, many, strides=2)), many))
-  values = leaky(conv(values, many, strides=2 if config.image_size >= 128 else 1))
-  values = leaky(conv(values, more))
+  values = conv(conv(values, more, strides=2), more)
+  values = conv(conv(values, many, strides=2), many)
+  values = conv(conv(values, many, strides=2 if config.image_size >= 128 else 1), more)
   maps = tf.keras.Model(image, values, name='maps')
 
   whole = tf.keras.Input([config.image_size, config.image_size, 3], name='image')
   values = tf.keras.layers.Flatten()(maps(whole))
-  values = leaky(layers.dense(values, layers.width(512), kernel_initializer=layers.gaussian(0.01)))
-  code = layers.dense(values, CODE, kernel_initializer=layers.gaussian(0.01))
-  return tf.keras.Model(whole, tf.tanh(tf.cast(code, tf.float32)), name=name)
+  values = layers.dense(values, layers.width(512), activation=_leaky, kernel_initializer=layers.gaussian(0.01))
+  code = layers.dense(values, CODE, activation='tanh', kernel_initializer=layers.gaussian(0.01), dtype='float32')
+  return tf.keras.Model(whole, code, name=name)
 
 
 def flow_network(config: FaceCycleConfig) -> tf.keras.Model:
   """D_flow: code [B, 256] -> flow [B, 16, 16, 2], x and y in (-1, 1), as `models.layers.warping` has it."""
   layers = _Layers(config, 'flow_decoder', normal=True)
   few, more, many = widths(config, 64, 128, 256)
-  leaky, conv = layers.leaky, layers.conv
+  conv, deviation = layers.conv, config.flow_deviation
   code = tf.keras.Input([CODE], name='code')
-  values = tf.keras.layers.Reshape([1, 1, 16 * many])(layers.dense(layers.cast(code), 16 * many))
-  values = leaky(PixelShuffle(4, dtype=config.precision)(values))
-  values = leaky(conv(layers.attention(values), many))
-  values = leaky(conv(resize_aligned(values, 8, 8), more))
-  values = leaky(conv(layers.attention(values), more))
+  values = tf.keras.layers.Reshape([1, 1, 16 * many])(layers.dense(code, 16 * many, activation=_leaky))
+  values = PixelShuffle(4, dtype=config.precision)(values)
+  values = conv(layers.attention(values), many)
+  values = conv(resize_aligned(values, 8, 8), more)
+  values = conv(layers.attention(values), more)
   values = layers.residual(layers.residual(values))
-  deviation = config.flow_deviation
-  values = leaky(conv(resize_aligned(values, FLOW, FLOW), few, kernel_initializer=layers.gaussian(deviation)))
-  values = conv(tf.cast(values, tf.float32), 2, 1, use_bias=False, dtype='float32',
-                kernel_initializer=layers.gaussian(deviation))
-  return tf.keras.Model(code, tf.tanh(values), name='flow_decoder')
+  values = conv(resize_aligned(values, FLOW, FLOW), few, kernel_initializer=layers.gaussian(deviation))
+  flow = conv(values, 2, 1, use_bias=False, activation='tanh', dtype='float32',
+              kernel_initializer=layers.gaussian(deviation))
+  return tf.keras.Model(code, flow, name='flow_decoder')
 
 
 def noise_network(config: FaceCycleConfig) -> tf.keras.Model:
@@ -195,7 +199,7 @@ def noise_network(config: FaceCycleConfig) -> tf.keras.Model:
   outputs = []
   for values in maps:
     for _ in range(2):
-      values = layers.leaky(layers.conv(layers.cast(values), values.shape[-1]))
+      values = layers.conv(values, values.shape[-1])
     outputs.append(values)
   return tf.keras.Model(maps, outputs, name='noise_encoder')
 
@@ -209,13 +213,13 @@ def expression_decoder(config: FaceCycleConfig) -> tf.keras.Model:
   more, many = widths(config, 128, 256)
   half = tf.keras.Input([size // 2, size // 2, more], name='half')
   quarter = tf.keras.Input([size // 4, size // 4, many], name='quarter')
-  values = layers.leaky(layers.conv(layers.cast(quarter), many))
+  values = layers.conv(quarter, many)
   for _ in range(8):
     values = layers.residual(values)
-  values = layers.leaky(layers.conv(layers.up(values, more), more))
-  values = tf.concat([layers.cast(half), values], axis=-1)
-  values = layers.leaky(layers.conv(layers.up(values, more), more))
-  image = layers.conv(tf.cast(values, tf.float32), 3, dtype='float32')
+  values = layers.conv(layers.up(values, more), more)
+  values = tf.keras.layers.Concatenate(dtype=config.precision)([half, values])
+  values = layers.conv(layers.up(values, more), more)
+  image = layers.conv(values, 3, activation=None, dtype='float32')
   return tf.keras.Model([half, quarter], image, name='expression_decoder')
 
 
@@ -223,12 +227,11 @@ def affine_network(config: FaceCycleConfig, name: str) -> tf.keras.Model:
   """MLP_de (neutral_to_mean) or MLP_re (mean_to_neutral): code [B, 256] -> scales and offsets [B, 256] each."""
   layers = _Layers(config, name, normal=False)
   code = tf.keras.Input([CODE], name='code')
-  values = layers.cast(code)
+  values = code
   if config.affine == 'mlp':
-    hidden = layers.width(128)
-    values = layers.leaky(layers.dense(layers.leaky(layers.dense(values, hidden)), hidden))
-  parts = [tf.cast(layers.dense(values, layers.width(256)), tf.float32) for _ in range(2)]
-  return tf.keras.Model(code, parts, name=name)
+    for _ in range(2):
+      values = layers.dense(values, layers.width(128), activation=_leaky)
+  return tf.keras.Model(code, [layers.dense(values, layers.width(256), dtype='float32') for _ in range(2)], name=name)
 
 
 def identity_decoder(config: FaceCycleConfig) -> tf.keras.Model:
@@ -236,11 +239,10 @@ def identity_decoder(config: FaceCycleConfig) -> tf.keras.Model:
   layers, small = _Layers(config, 'identity_decoder', normal=False), config.image_size // 4
   more, many = widths(config, 128, 256)
   values = quarter = tf.keras.Input([small, small, many], name='quarter')
-  values = layers.cast(values)
   for _ in range(7):
     values = layers.residual(values)
-  values = layers.leaky(layers.conv(layers.up(values, more), more))
-  image = layers.conv(tf.cast(layers.up(values, more), tf.float32), 3, 1, dtype='float32')
+  values = layers.up(layers.conv(layers.up(values, more), more), more)
+  image = layers.conv(values, 3, 1, activation=None, dtype='float32')
   return tf.keras.Model(quarter, image, name='identity_decoder')
 
 
@@ -251,6 +253,6 @@ def front_decoder(config: FaceCycleConfig) -> tf.keras.Model:
   for factor, count in zip((4, 8), widths(config, 256, 512), strict=True):
     values = tf.keras.Input([size // factor, size // factor, count])
     maps.append(values)
-    drawn = layers.conv(tf.cast(values, tf.float32), 3 * factor**2, 1, dtype='float32')
+    drawn = layers.conv(values, 3 * factor**2, 1, activation=None, dtype='float32')
     images.append(PixelShuffle(factor)(drawn))
   return tf.keras.Model(maps, images, name='front_decoder')

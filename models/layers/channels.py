@@ -1,5 +1,6 @@
-"""Blocks that mix, move or scale the channels of a map."""
+"""Blocks that keep or move the channels of a map."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -62,3 +63,20 @@ class PixelShuffle(tf.keras.layers.Layer):
 
   def get_config(self) -> dict:
     return {**super().get_config(), 'factor': self.factor}
+
+
+class ResidualBlock(tf.keras.layers.Layer):
+  """Two layers and the way around them: activation(second(first(x)) + x), without normalisation.
+
+  Args:
+    first: with its own activation.
+    second: without one.
+    activation: behind the sum.
+  """
+
+  def __init__(self, first: tf.keras.layers.Layer, second: tf.keras.layers.Layer, activation: Callable, **kwargs):
+    super().__init__(**kwargs)
+    self.first, self.second, self.activation = first, second, activation
+
+  def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    return self.activation(self.second(self.first(inputs)) + inputs)
