@@ -263,7 +263,7 @@ class Tracks:
 
     Returns:
       first, second and index as in a batch; rows [N, 2] of the split `test`; and the labels of the first frames, see
-      `labels`, and of the second ones under `second_` and their name.
+      `labels_of`, and of the second ones under `second_` and their name.
     """
     found = self.tracks('test')
     pairs = []
@@ -280,15 +280,15 @@ class Tracks:
     rows = table[order, 2:]
     first, second = (self.pictures('test', rows[:, side]) for side in (0, 1))
     batch = {'first': first, 'second': second, 'index': np.arange(len(rows), dtype=np.int64), 'rows': rows}
-    second_labels = self.labels('test', rows[:, 1])
-    return batch | self.labels('test', rows[:, 0]) | {f'second_{key}': value for key, value in second_labels.items()}
+    second_labels = self.labels_of('test', rows[:, 1])
+    return batch | self.labels_of('test', rows[:, 0]) | {f'second_{key}': value for key, value in second_labels.items()}
 
   def pictures(self, split: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """[N, S, S, 3] float32 in [-1, 1] of some rows of a split, as they are."""
     pictures: Any = steps.to_float(self.data.pictures(split, np.asarray(rows), self.config.image_size))
     return pictures.numpy()
 
-  def labels(self, split: str, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+  def labels_of(self, split: str, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
     """What is known of frames. For probes and measures, never for training.
 
     Returns:

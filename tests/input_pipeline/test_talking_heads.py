@@ -50,7 +50,7 @@ def test_frames_are_labelled_and_fill_the_picture(pipeline):
   assert (data.count('train'), data.count('test')) == (8, 8) and data.expressions[0] == 'neutral'
   found = pipeline.tracks('test')
   assert found.length.tolist() == [2] * 4 and found.person.tolist() == [2, 2, 3, 3]
-  labels = pipeline.labels('test', range(8))
+  labels = pipeline.labels_of('test', range(8))
   np.testing.assert_array_equal(labels['label'], talking_heads.labels_of(labels['expression']))
   assert np.abs(labels['pose']).max() <= 20
   marks = labels['landmarks']
@@ -66,7 +66,7 @@ def test_frames_are_labelled_and_fill_the_picture(pipeline):
 
 def test_the_truth_is_rendered_from_what_is_stored(pipeline):
   rows = np.arange(4)
-  images, marks = pipeline.pictures('test', rows), pipeline.labels('test', rows)['landmarks']
+  images, marks = pipeline.pictures('test', rows), pipeline.labels_of('test', rows)['landmarks']
   # With its own motion a frame is itself again.
   same, same_marks = pipeline.transfer_truth('test', rows, rows)
   assert np.abs(same - images).max() < 0.03 and np.abs(same_marks - marks).max() < 1e-3
@@ -77,7 +77,7 @@ def test_the_truth_is_rendered_from_what_is_stored(pipeline):
   nose = still[:, 30, 0] - still[:, [36, 45], 0].mean(axis=1)
   assert np.abs(nose).max() < 0.05 and np.abs(still[:, 62, 1] - still[:, 66, 1]).max() < 0.05
   moved, moved_marks = pipeline.transfer_truth('test', rows, rows[::-1])
-  labels = pipeline.labels('test', rows)
+  labels = pipeline.labels_of('test', rows)
   # The source's turn: the nose is where the eyes' middle and its yaw say, in the target's face.
   turn = (moved_marks[:, 30, 0] - moved_marks[:, [36, 45], 0].mean(axis=1)) - nose
   assert np.corrcoef(turn, labels['pose'][::-1, 0])[0, 1] > 0.9
