@@ -6,6 +6,7 @@ from typing import Any
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on the machine are not about the user's work.
 
+from evaluate.facecycle import label_free  # noqa: E402
 from evaluate.ganfaces import new_faces  # noqa: E402
 from evaluate.gcgan import table1  # noqa: E402
 from evaluate.nn4 import verify  # noqa: E402
@@ -13,4 +14,9 @@ from evaluate.nn4 import verify  # noqa: E402
 __all__ = ['EVALUATIONS']
 
 # The evaluation of each system: (model, config, output_dir) -> rows of results.json; figures go to output_dir.
-EVALUATIONS: dict[str, Callable[..., list[dict[str, Any]]]] = {'gcgan': table1, 'ganfaces': new_faces, 'nn4': verify}
+EVALUATIONS: dict[str, Callable[..., list[dict[str, Any]]]] = {
+  'gcgan': table1,
+  'ganfaces': new_faces,
+  'facecycle': label_free,
+  'nn4': verify,
+}

@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on the machine, at import.
 
+from models.facecycle import FaceCycle
+from models.facecycle_config import FaceCycleConfig
 from models.ganfaces import GANFaces
 from models.ganfaces_config import GANFacesConfig
 from models.gcgan import GCGAN
@@ -12,4 +14,5 @@ from models.registry import SYSTEMS
 from models.runs import load_config, restore
 from models.system import System
 
-__all__ = ['GANFaces', 'GANFacesConfig', 'GCGAN', 'GCGANConfig', 'SYSTEMS', 'System', 'load_config', 'restore']
+__all__ = ['FaceCycle', 'FaceCycleConfig', 'GANFaces', 'GANFacesConfig', 'GCGAN', 'GCGANConfig', 'SYSTEMS', 'System',
+           'load_config', 'restore']

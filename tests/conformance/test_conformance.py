@@ -1,5 +1,6 @@
 """The battery that every registered system passes by existing: its real layers, `Config.tiny()`, made-up batches."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -20,10 +21,17 @@ ADVERSARIAL = {
     'ganfaces': ('generator_loss', 'inverse_loss', 'cycle_loss', 'pixel_loss', 'identity_loss', 'centroid_norm',
                  *(f'{game}_{part}' for game in ('photo', 'render', 'pair')
                    for part in ('fake_error', 'balance', 'convergence'))),
+    'facecycle': (),
     'nn4': (),
 }
-# The paper's networks, for the slow tests.
-FULL = {'toy': {}, 'gcgan': {'width': 1.0, 'image_size': 64, 'critic_steps': 5}, 'nn4': {'width': 1.0},
+# The paper's networks, for the slow tests. Batch norms of four pictures that are nearly alike amplify rounding, and so
+# does the sign that Adam's first steps take: eight, and low rates.
+_CALM = {'batch_size': 8, 'learning_rate': 1e-6}
+FULL = {'toy': {},
+        'gcgan': {'width': 1.0, 'image_size': 64, 'critic_steps': 5, 'warm_learning_rate': 1e-6,
+                  'learning_rate_floor': 0.0, **_CALM},
+        'nn4': {'width': 1.0, **_CALM},
+        'facecycle': {'width': 1.0, 'image_size': 64},
         'ganfaces': {'width': 1.0, 'image_size': 32, 'discriminator_code': 64}}
 pytestmark = [pytest.mark.usefixtures('toy_system'), pytest.mark.parametrize('name', ADVERSARIAL)]
 
@@ -279,8 +287,10 @@ def test_bfloat16_is_finite_and_keeps_float32_weights(name):
 @pytest.mark.slow
 def test_a_compiled_step_is_the_plain_one(name):
   config = tiny(name)
+  if hasattr(config, 'dropout'):  # Whose draws differ under XLA.
+    config = dataclasses.replace(config, dropout=0.0)
   for phase in phases(name):
-    plain, compiled = stepper(name, phase).restart(), fresh(config, phase)
+    plain, compiled = Stepper(config, phase), fresh(config, phase)
     expected, received = plain.step(0), numbers(tf.function(compiled.train_step, jit_compile=True)(batch_of(config)))
     for key, value in expected.items():
       # Stateless draws differ under XLA, even with the algorithm named; what the penalty drives differs with them.

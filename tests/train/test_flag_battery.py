@@ -12,7 +12,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from input_pipeline import PIPELINES, augmentation, synthetic
+from input_pipeline import PIPELINES, augmentation, synthetic, talking_heads
 from models import SYSTEMS, runs
 from train.rehearsal import make_batch
 
@@ -65,6 +65,10 @@ def world(name, changes):
   return synthetic.dataset_path(tiny(name)) != synthetic.dataset_path(tiny(name, **changes))
 
 
+def heads(name, changes):
+  return talking_heads.dataset_path(tiny(name)) != talking_heads.dataset_path(tiny(name, **changes))
+
+
 def augmented(name, changes):
   step = tf.constant(0, tf.int64)
   before, after = (augmentation.draw_changes(tiny(name, **c), (0, 0), step) for c in ({}, changes))
@@ -92,6 +96,10 @@ TRIPLETS = 'tests/input_pipeline/test_triplets.py::'
 LOOP = 'tests/train/test_loop.py::'
 GANFACES = 'tests/models/test_ganfaces.py::'
 DOMAINS = 'tests/input_pipeline/test_ganfaces.py::'
+FACECYCLE = 'tests/models/test_facecycle.py::'
+TRACKS = 'tests/input_pipeline/test_facecycle.py::'
+WEIGHTS = elsewhere(FACECYCLE + 'test_weights_and_forms_change_the_losses')
+RATES = elsewhere(FACECYCLE + 'test_the_papers_schedules')
 RUN = {
     'train_steps': (3, phases),
     'batch_size': (6, batch_shapes),
@@ -211,6 +219,52 @@ OWN = {
         'learning_rate_steps': (124_000, elsewhere(GANFACES + 'test_rate_is_halved_seven_times')),
         'learning_rate_floor': (1e-5, elsewhere(GANFACES + 'test_rate_is_halved_seven_times')),
         'ema_decay': (0.0, shape()),
+    },
+    'facecycle': {
+        'data_dir': ('elsewhere', heads),
+        'alignment': ('paper', refused("alignment='paper' is not allowed")),
+        'enlargement': (1.25, heads),
+        'identities': (5, heads),
+        'images_per_identity': (3, heads),
+        'frames_per_track': (3, heads),
+        'largest_yaw': (10.0, heads),
+        'world_seed': (1, heads),
+        'p_flip': (1.0, elsewhere(TRACKS + 'test_mirror_pairs')),
+        'shared_flip': (False, elsewhere(TRACKS + 'test_frames_of_a_pair_share_their_flip')),
+        'augment_flip': (False, elsewhere(TRACKS + 'test_jitter_equals_a_plain_reference')),
+        'augment_shift': (0.1, elsewhere(TRACKS + 'test_shift_tint_and_warp_change_both_frames_alike')),
+        'augment_scale': (0.1, elsewhere(TRACKS + 'test_jitter_equals_a_plain_reference')),
+        'augment_colour': (0.1, elsewhere(TRACKS + 'test_colours_change_as_said')),
+        'augment_tint': (0.1, elsewhere(TRACKS + 'test_shift_tint_and_warp_change_both_frames_alike')),
+        'augment_warp': (0.02, elsewhere(TRACKS + 'test_shift_tint_and_warp_change_both_frames_alike')),
+        'image_size': (64, shape()),
+        'width': (1 / 8, shape()),
+        'vgg19_weights': ('nowhere.h5', elsewhere(FACECYCLE + 'test_weights_of_vgg19_are_loaded_when_a_run_begins')),
+        'front_end': ('joint', shape()),
+        'backward_flow': ('released', WEIGHTS),
+        'affine': ('linear', shape()),
+        'flow_deviation': (0.01, values),
+        'noise': (0.5, WEIGHTS),
+        'pixel_weight': (2.0, WEIGHTS),
+        'ssim_weight': (2.0, WEIGHTS),
+        'symmetry_weight': (2.0, WEIGHTS),
+        'gram_weight': (2.0, WEIGHTS),
+        'warp_weight': (2.0, WEIGHTS),
+        'identity_warp_weight': (2.0, WEIGHTS),
+        'margin_weight': (2.0, WEIGHTS),
+        'margin': (0.2, WEIGHTS),
+        'margin_form': ('released', WEIGHTS),
+        'ssim_range': ('normalised', WEIGHTS),
+        'stage': ('1', phases),
+        'front_steps': (3, phases),
+        'front_learning_rate': (1e-2, losses('front')),
+        'motion_steps': (3, phases),
+        'motion_learning_rate': (1e-2, RATES),
+        'learning_rate': (1e-2, RATES),
+        'motion_schedule_steps': (50, RATES),
+        'schedule_steps': (50, RATES),
+        'schedule': ('cosine', elsewhere(FACECYCLE + 'test_a_cosine_schedule')),
+        'ema_decay': (0.9, shape()),
     },
     'nn4': {
         'image_size': (64, elsewhere('tests/input_pipeline/test_identities.py::test_small_pictures_are_enlarged')),
