@@ -99,5 +99,5 @@ def copy(source: tf.keras.Model, *networks: tf.keras.Model) -> None:
         continue
       kernel, bias = source.get_layer(layer.name).get_weights()
       if layer.name == 'block1_conv1':
-        kernel = kernel[:, :, ::-1] * (255 * _DEVIATION / _SCALE)[:, np.newaxis]
+        kernel = kernel[:, :, ::-1] * np.reshape(255 * _DEVIATION / _SCALE, [3, 1])
       layer.set_weights([kernel, bias / _SCALE])
