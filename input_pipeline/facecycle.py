@@ -126,13 +126,30 @@ class Tracks:
     return find_tracks(self.data.index(split))
 
   @functools.cached_property
+  def used(self) -> TrackTable:
+    """The training tracks that are used: all, or `config.tracks` of them.
+
+    Raises:
+      ConfigError: if there are fewer.
+    """
+    found, count = self.tracks('train'), self.config.tracks
+    if count > len(found.start):
+      raise ConfigError(
+        f'tracks={count} is more than the {len(found.start)} training tracks of {self.data.path}', ('tracks', 'dataset')
+      )
+    if not count:
+      return found
+    drawn = np.random.default_rng(0).permutation(len(found.start))[:count]  # More tracks include the fewer ones.
+    return found.only(np.isin(np.arange(len(found.start)), drawn))
+
+  @functools.cached_property
   def paired(self) -> TrackTable:
     """The training tracks of which pairs are made.
 
     Raises:
       ConfigError: if none has two frames, and other frames are wanted.
     """
-    found = self.tracks('train')
+    found = self.used
     if self.config.p_flip == 1:
       return found
     if found.length.max() < 2:
@@ -163,7 +180,9 @@ class Tracks:
         f'{split}: {self.data.count(split):,} frames in {len(found.start):,} tracks of '
         f'{len(np.unique(found.person)):,} people'
       )
-    alone = len(self.tracks('train').start) - len(self.paired.start)
+    if config.tracks:
+      lines.append(f'{len(self.used.start):,} of the training tracks are used')
+    alone = len(self.used.start) - len(self.paired.start)
     if alone:
       lines.append(f'{alone:,} tracks of one frame have no pair: stage 1 leaves them out (--p_flip=1 uses them)')
     lines.append('frames are ' + ('held in memory' if self._held else f'read by row (--cache_gb={config.cache_gb})'))
@@ -230,7 +249,7 @@ class Tracks:
 
   def _stranger_chooser(self, seeds: Sequence[int]) -> Any:
     """As `_pair_chooser`: rows of different people."""
-    count, found = 2 * self.config.batch_size, self.tracks('train')
+    count, found = 2 * self.config.batch_size, self.used
     people, first_track, track_count = np.unique(found.person, return_index=True, return_counts=True)
     # Whole batches of an epoch; where there are too few people they come again as late as can be.
     batches = len(people) // count

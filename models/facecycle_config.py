@@ -22,6 +22,8 @@ class FaceCycleConfig(DataConfig, RunConfig):
   images_per_identity: int = option(24, 'Rendered frames of each synthetic person.', low=2)
   frames_per_track: int = option(12, 'Rendered frames of a track at most; the next one of the person has another '
                                  'light and background.', low=2)
+  tracks: int = option(0, "Training tracks that are used, drawn by a fixed seed, as in Table 1's arms with fewer of "
+                       'them; 0 is all.', low=0)
   largest_yaw: float = option(20.0, 'Rendered heads turn by up to so many degrees, nod by half of it and tilt by two '
                               'fifths.', low=0.0, high=60.0)
   p_flip: float = option(0.0, 'How often the second frame of a pair is the mirrored first one, instead of another '

@@ -108,6 +108,19 @@ def test_the_identity_stage_shows_strangers(tmp_path):
   assert np.bincount(person[np.concatenate(rows)]).tolist() == [12] * 6
 
 
+def test_fewer_tracks_may_be_used(path):
+  few = tracks(path, tracks=4, p_flip=1.0, **PLAIN)
+  more = tracks(path, tracks=5, p_flip=1.0)
+  assert len(few.used.start) == 4 and set(few.used.names) < set(more.used.names)
+  allowed = {int(row) for track in range(4) for row in few.used.clip(track)}
+  for phase in ('motion', 'train'):
+    rows = np.concatenate([read(batch['first'])[0] for batch in batches(few, 0, 6, phase)])
+    assert set(rows) <= allowed
+  assert '4 of the training tracks are used' in few.describe()
+  with pytest.raises(ConfigError, match='tracks=99 is more than the 10 training tracks'):
+    _ = tracks(path, tracks=99).used
+
+
 def test_mirror_pairs(path):
   for batch in batches(tracks(path, p_flip=1.0), 0, 3, 'motion'):
     np.testing.assert_array_equal(batch['second'], batch['first'][:, :, ::-1])

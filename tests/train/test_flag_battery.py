@@ -228,6 +228,7 @@ OWN = {
         'images_per_identity': (3, heads),
         'frames_per_track': (3, heads),
         'largest_yaw': (10.0, heads),
+        'tracks': (3, elsewhere(TRACKS + 'test_fewer_tracks_may_be_used')),
         'world_seed': (1, heads),
         'p_flip': (1.0, elsewhere(TRACKS + 'test_mirror_pairs')),
         'shared_flip': (False, elsewhere(TRACKS + 'test_frames_of_a_pair_share_their_flip')),
