@@ -31,6 +31,31 @@ def wasserstein_generator_loss(fake_scores: tf.Tensor) -> tf.Tensor:
   return -fake_scores
 
 
+def least_squares_discriminator_loss(real_scores: tf.Tensor, fake_scores: tf.Tensor) -> tf.Tensor:
+  """The discriminator's side of the least-squares game, ((D(real) - 1)^2 + D(fake)^2) / 2, for each sample.
+
+  Mao et al., Least Squares Generative Adversarial Networks (https://arxiv.org/abs/1611.04076), Eq. 9.
+
+  Args:
+    real_scores: [A1, ..., An] scores of real samples, any range.
+    fake_scores: [A1, ..., An] scores of generated samples.
+  Returns:
+    [A1, ..., An] loss.
+  """
+  return 0.5 * (tf.square(real_scores - 1) + tf.square(fake_scores))
+
+
+def least_squares_generator_loss(fake_scores: tf.Tensor) -> tf.Tensor:
+  """The generator's side of the least-squares game, (D(fake) - 1)^2, for each sample; without the half, as in CycleGAN.
+
+  Args:
+    fake_scores: [A1, ..., An] scores of generated samples.
+  Returns:
+    [A1, ..., An] loss.
+  """
+  return tf.square(fake_scores - 1)
+
+
 def gradient_penalty(critic: Callable[[tf.Tensor], tf.Tensor], samples: tf.Tensor, target: float = 1.0) -> tf.Tensor:
   """The penalty (||d critic / d sample||_2 - target)^2 of each sample, in float32.
 

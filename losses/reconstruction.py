@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 
-def l1_loss(target: tf.Tensor, output: tf.Tensor, reduction: str = 'mean') -> tf.Tensor:
+def l1_loss(target: tf.Tensor, output: tf.Tensor, reduction: str = 'mean',
+            weights: tf.Tensor | None = None) -> tf.Tensor:
   """The absolute difference of each sample, |target - output|, over all axes but the first.
 
   GC-GAN's L_ir (section 3.3). The reduction decides the game: beside a critic of weight 1e-3, a pixel's gradient is
@@ -13,6 +14,7 @@ def l1_loss(target: tf.Tensor, output: tf.Tensor, reduction: str = 'mean') -> tf
     target: [B, ...].
     output: [B, ...].
     reduction: `mean` or `sum`, over the numbers of a sample.
+    weights: what each difference counts, broadcast to the samples; a mean does not divide by them.
   Returns:
     [B] losses in the unit of the samples.
   Raises:
@@ -21,7 +23,10 @@ def l1_loss(target: tf.Tensor, output: tf.Tensor, reduction: str = 'mean') -> tf
   reductions = {'mean': tf.reduce_mean, 'sum': tf.reduce_sum}
   if reduction not in reductions:
     raise ValueError(f'reduction={reduction!r} is not one of {", ".join(reductions)}')
-  return reductions[reduction](tf.abs(target - output), axis=list(range(1, target.shape.rank)))
+  differences = tf.abs(target - output)
+  if weights is not None:
+    differences *= weights
+  return reductions[reduction](differences, axis=list(range(1, target.shape.rank)))
 
 
 def landmark_loss(target: tf.Tensor, output: tf.Tensor) -> tf.Tensor:

@@ -93,3 +93,27 @@ class Pieces(tf.keras.optimizers.schedules.LearningRateSchedule):
 
   def get_config(self) -> dict:
     return {'start': self.start, 'steps': self.steps, 'factors': self.factors}
+
+
+class LinearDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
+  """The rate start, and after `constant` steps a fall to 0 on a line.
+
+  Args:
+    step: the system's step variable.
+    start: rate at step 0.
+    constant: steps before the fall.
+    fall: steps that it takes; with 0 the rate never falls.
+  """
+
+  def __init__(self, step: tf.Variable, start: float, constant: int, fall: int):
+    self.step, self.start, self.constant, self.fall = step, start, constant, fall
+
+  def __call__(self, iterations: tf.Tensor) -> tf.Tensor:
+    del iterations
+    if not self.fall:
+      return tf.constant(self.start)
+    fallen = tf.cast(self.step - self.constant, tf.float32) / self.fall
+    return self.start * (1 - tf.clip_by_value(fallen, 0.0, 1.0))
+
+  def get_config(self) -> dict:
+    return {'start': self.start, 'constant': self.constant, 'fall': self.fall}

@@ -17,6 +17,11 @@ def test_wasserstein():
   assert losses.wasserstein_critic_loss(*patches).shape == [2, 2]
 
 
+def test_least_squares():
+  np.testing.assert_allclose(tf.reduce_mean(losses.least_squares_discriminator_loss(REAL, FAKE)), 41.73375, rtol=1e-6)
+  np.testing.assert_allclose(tf.reduce_mean(losses.least_squares_generator_loss(FAKE)), 2 * 17.69625, rtol=1e-6)
+
+
 @pytest.mark.parametrize('shape', [(4,), (2, 3, 2)])
 def test_gradient_penalty_of_a_linear_critic_is_exact(shape):
   weights = tf.random.stateless_normal(shape, [0, 1]) * 3
@@ -64,6 +69,8 @@ def test_l1():
   target, output = tf.constant([[[1.0, -1.0]], [[0.0, 3.0]]]), tf.constant([[[0.5, 1.0]], [[0.0, 0.0]]])
   np.testing.assert_allclose(losses.l1_loss(target, output), [1.25, 1.5])
   np.testing.assert_allclose(losses.l1_loss(target, output, 'sum'), [2.5, 3.0])
+  weights = tf.constant([[[2.0, 1.0]], [[1.0, 3.0]]])
+  np.testing.assert_allclose(losses.l1_loss(target, output, weights=weights), [1.5, 4.5])
   with pytest.raises(ValueError, match="reduction='max' is not one of mean, sum"):
     losses.l1_loss(target, output, 'max')
 
