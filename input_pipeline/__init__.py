@@ -6,11 +6,18 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on th
 
 from input_pipeline.dataset import PreparedDataset, open_dataset
 from input_pipeline.facecycle import Tracks
+from input_pipeline.faceoff import TwoDomains
 from input_pipeline.ganfaces import Domains
 from input_pipeline.identities import Identities
 from input_pipeline.triplets import Triplets
 
 # How each system's batches are made.
-PIPELINES = {'gcgan': Triplets, 'ganfaces': Domains, 'nn4': Identities, 'facecycle': Tracks}
+PIPELINES = {
+  'gcgan': Triplets,
+  'ganfaces': Domains,
+  'nn4': Identities,
+  'facecycle': Tracks,
+  'faceoff': TwoDomains,
+}
 
-__all__ = ['Domains', 'Identities', 'PIPELINES', 'PreparedDataset', 'Tracks', 'Triplets', 'open_dataset']
+__all__ = ['Domains', 'Identities', 'PIPELINES', 'PreparedDataset', 'Tracks', 'Triplets', 'TwoDomains', 'open_dataset']

@@ -202,13 +202,14 @@ class PreparedDataset:
     return self.count(split) * size * size * 3 <= self.cache_gb * 2**30
 
   @functools.cache  # noqa: B019
-  def images(self, split: str, size: int, key: str = 'image') -> tf.Tensor:
-    """All pictures of a split: [N, size, size, 3] uint8, on the CPU.
+  def images(self, split: str, size: int, key: str = 'image', channels: int = 3) -> tf.Tensor:
+    """All pictures of a split: [N, size, size, channels] uint8, on the CPU.
 
     Args:
       split: its name.
       size: width and height.
       key: the feature that holds them.
+      channels: 3, or 1 of masks.
 
     Raises:
       ValueError: if a picture is damaged.
@@ -217,7 +218,7 @@ class PreparedDataset:
     rows = tf.data.Dataset.range(0, count, 64)
 
     def load(start: tf.Tensor) -> tf.Tensor:
-      return self.read(split, tf.range(start, tf.minimum(start + 64, count)), size, key)
+      return self.read(split, tf.range(start, tf.minimum(start + 64, count)), size, key, channels)
 
     options = tf.data.Options()
     options.threading.private_threadpool_size = len(os.sched_getaffinity(0))
@@ -228,14 +229,14 @@ class PreparedDataset:
     except tf.errors.OpError as error:
       raise self._damaged(split) from error
 
-  def pictures(self, split: str, rows: Sequence[int], size: int, key: str = 'image') -> tf.Tensor:
-    """Pictures of the given rows, read now: [len(rows), size, size, 3] uint8.
+  def pictures(self, split: str, rows: Sequence[int], size: int, key: str = 'image', channels: int = 3) -> tf.Tensor:
+    """Pictures of the given rows, read now: [len(rows), size, size, channels] uint8.
 
     Raises:
       ValueError: if one is damaged.
     """
     try:
-      return self.read(split, tf.constant(rows), size, key)
+      return self.read(split, tf.constant(rows), size, key, channels)
     except tf.errors.OpError as error:
       raise self._damaged(split) from error
 
@@ -244,19 +245,19 @@ class PreparedDataset:
       f'{self.path}: a picture of split {split!r} is damaged: prepare the data set again with --overwrite'
     )
 
-  def read(self, split: str, rows: tf.Tensor, size: int, key: str = 'image') -> tf.Tensor:
-    """Graph function: pictures of the given rows read from the shards, [len(rows), size, size, 3] uint8."""
+  def read(self, split: str, rows: tf.Tensor, size: int, key: str = 'image', channels: int = 3) -> tf.Tensor:
+    """Graph function: pictures of the given rows read from the shards, [len(rows), size, size, channels] uint8."""
     serialized = tf.numpy_function(
       lambda r: np.array(self.records(split, r), object), [rows], tf.string, stateful=False
     )
     serialized = tf.ensure_shape(serialized, rows.shape)
     encoded = tf.io.parse_example(serialized, {key: tf.io.FixedLenFeature([], tf.string)})[key]
-    return tf.map_fn(lambda one: self.decode(one, size), encoded, fn_output_signature=tf.uint8)
+    return tf.map_fn(lambda one: self.decode(one, size, channels), encoded, fn_output_signature=tf.uint8)
 
-  def decode(self, encoded: tf.Tensor, size: int) -> tf.Tensor:
-    """Graph function: one encoded crop -> [size, size, 3] uint8, antialiased."""
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    image = tf.ensure_shape(image, [self.crop_size, self.crop_size, 3])
+  def decode(self, encoded: tf.Tensor, size: int, channels: int = 3) -> tf.Tensor:
+    """Graph function: one encoded crop -> [size, size, channels] uint8, antialiased."""
+    image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+    image = tf.ensure_shape(image, [self.crop_size, self.crop_size, channels])
     return resize(image, size)
 
 
@@ -293,13 +294,13 @@ def check_labels(config: Any, expressions: Sequence[str]) -> None:
 
 
 def resize(image: tf.Tensor, size: int) -> tf.Tensor:
-  """Shrinks [H, H, 3] uint8 to [size, size, 3] uint8, antialiased: the mean of the covered pixels by whole factors."""
+  """Shrinks [H, H, C] uint8 to [size, size, C] uint8, antialiased: the mean of the covered pixels by whole factors."""
   height: Any = image.shape[0]
   if height == size:
     return image
   if height % size == 0:
     factor = height // size
-    small = tf.reduce_mean(tf.reshape(tf.cast(image, tf.float32), [size, factor, size, factor, 3]), axis=[1, 3])
+    small = tf.reduce_mean(tf.reshape(tf.cast(image, tf.float32), [size, factor, size, factor, -1]), axis=[1, 3])
   else:
     small = tf.image.resize(image, [size, size], 'bilinear', antialias=True)
   return tf.cast(tf.clip_by_value(tf.round(small), 0, 255), tf.uint8)
