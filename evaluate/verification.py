@@ -125,15 +125,19 @@ def separation(
     return (mean_a - mean_b) / np.sqrt((a + b) / 2)
 
 
-def accepted_rightly(scores: np.ndarray, people: np.ndarray, pairs: Pairs, folds: int = FOLDS) -> np.ndarray:
-  """[P] bool: whether each pair is judged rightly by the best threshold of the other people's pairs."""
+def accepted_rightly(
+  scores: np.ndarray, people: np.ndarray, pairs: Pairs, folds: int = FOLDS, tenths: np.ndarray | None = None
+) -> np.ndarray:
+  """[P] bool: whether each pair is judged rightly by the best threshold of the other people's pairs, or of the other
+  `tenths` [P], where a data set says in which each pair is."""
   names, member = np.unique(people, return_inverse=True)
   folds = min(folds, len(names))
   fold = np.random.default_rng(0).permutation(len(names))[member] % folds
+  first, second = (fold[pairs.first], fold[pairs.second]) if tenths is None else (tenths, tenths)
   right = np.zeros(len(scores), bool)
-  for number in range(folds):
-    mine = fold[pairs.first] == number
-    others = (fold[pairs.first] != number) & (fold[pairs.second] != number)
+  for number in np.unique(first):
+    mine = first == number
+    others = (first != number) & (second != number)
     if others.any() and mine.any():
       right[mine] = (scores[mine] >= best_threshold(scores[others], pairs.same[others])) == pairs.same[mine]
   return right
@@ -158,6 +162,7 @@ def verification_rows(
   pairs: Pairs,
   embedding: str | None = None,
   subject: str = 'model',
+  tenths: np.ndarray | None = None,
 ) -> list[Row]:
   """Rows `auc`, `eer`, `verification_accuracy` and `d_prime` of each subject, and `SUBJECT_minus_OTHER` of AUC and d'.
 
@@ -168,6 +173,7 @@ def verification_rows(
     pairs: see `make_pairs`.
     embedding: who made the codes, where a subject is a set of pictures and not an embedding.
     subject: the one that the others are compared with.
+    tenths: [P] in which tenth each pair is, where the data set says so.
   """
   weights = pair_weights(people, pairs, intervals.bootstrap_weights(people))
   used = np.unique(np.concatenate([pairs.first, pairs.second]))
@@ -181,7 +187,8 @@ def verification_rows(
       scores = -distances(one, pairs)
       statistics['auc'].append(_over_pairs(metrics.auc, scores, pairs.same))
       statistics['eer'].append(_over_pairs(equal_error_rate, scores, pairs.same))
-      statistics['verification_accuracy'].append(intervals.mean_of(accepted_rightly(scores, people, pairs) * 1.0))
+      right = accepted_rightly(scores, people, pairs, tenths=tenths)
+      statistics['verification_accuracy'].append(intervals.mean_of(right * 1.0))
       statistics['d_prime'].append(_over_pairs(separation, scores, pairs.same))
     for metric, of_seeds in statistics.items():
       statistic = intervals.over_seeds(of_seeds) if values.ndim == 3 else of_seeds[0]
