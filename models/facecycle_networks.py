@@ -24,6 +24,12 @@ def _leaky(values: tf.Tensor) -> tf.Tensor:
   return tf.nn.leaky_relu(values, _SLOPE)
 
 
+def _leaky_of_sum(values: tf.Tensor) -> tf.Tensor:
+  """The same behind a convolution plus something else. On CPUs TensorFlow 2.15 fuses those with `tf.nn.leaky_relu`
+  where no gradient is asked for, and then its slope is .2 whatever was said."""
+  return tf.maximum(values, _SLOPE * values)
+
+
 class Networks(NamedTuple):
   """All networks of a FaceCycle.
 
@@ -136,7 +142,7 @@ class _Layers:
   def residual(self, values: tf.Tensor) -> tf.Tensor:
     channels = values.shape[-1]
     return ResidualBlock(self.conv_layer(channels, channels), self.conv_layer(channels, channels, activation=None),
-                         _leaky, dtype=self._policy)(values)
+                         _leaky_of_sum, dtype=self._policy)(values)
 
   def attention(self, values: tf.Tensor) -> tf.Tensor:
     deviation = (2 / values.shape[-1])**0.5
