@@ -37,6 +37,7 @@ class TrackSettings:
     frame_step: of a folder's frames every so many-th is used.
     min_frames: shorter tracks are left out.
     landmark_model: dlib's file of 68 points.
+    strict: a damaged video ends at the damage; else what can be decoded behind it is used too.
   """
 
   crop_size: int = 128
@@ -45,6 +46,7 @@ class TrackSettings:
   frame_step: int = 1
   min_frames: int = 4
   landmark_model: str = ''
+  strict: bool = True
 
   @property
   def faces(self) -> Settings:
@@ -123,7 +125,7 @@ def _read(folder: str, clip: Clip, settings: TrackSettings) -> Iterator[np.ndarr
     if video.has_sound(path):
       raise ValueError(f'{path}: sound without pictures') from None
     raise
-  yield from video.read_video(path, settings.frame_rate)
+  yield from video.read_video(path, settings.frame_rate, settings.strict)
 
 
 def _follow_all(folder: str, clip: Clip, settings: TrackSettings) -> tuple[list[tuple[_Run, int, Face]], str]:

@@ -29,6 +29,7 @@ from input_pipeline import (
   layouts,
   pair_layouts,
   prepare_tracks,
+  prepare_two_videos,
   reports,
   shards,
   skin,
@@ -245,7 +246,6 @@ def prepare(
   frames = [face for faces in found for face in faces if face.frame is not None]
   lost = sum(bool(face.reason) for face in frames)
   statistics = reports.summarize(plan, angles, skipped, expressions, len(frames), lost)
-  os.makedirs(output, exist_ok=True)
   reports.write_skipped(os.path.join(output, 'skipped.csv'), skipped | partly)
   shards.write_atomically(os.path.join(output, 'statistics.json'), json.dumps(statistics, indent=1))
   reports.write_sheet(os.path.join(output, 'contact_sheet.png'), folder, kept, settings)
@@ -284,9 +284,9 @@ flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_valu
 flags.DEFINE_enum(
   'layout',
   '',
-  ['', *layouts.LAYOUTS, *clips.LAYOUTS],
+  ['', *layouts.LAYOUTS, *clips.LAYOUTS, prepare_two_videos.LAYOUT],
   'A data set of the papers, as its authors hand it out; people: a folder for each person; plain: any pictures; '
-  'tracks: videos or folders of frames.',
+  'tracks: videos or folders of frames; two_videos: --a and --b.',
   flag_values=FLAGS,
 )
 flags.DEFINE_string(
@@ -339,6 +339,7 @@ flags.DEFINE_float('test_fraction', 0.1, 'Share of the people to hold out.', 0.0
 flags.DEFINE_string('runner', '', 'Apache Beam runner; empty uses processes on this machine.', flag_values=FLAGS)
 flags.DEFINE_integer('processes', 0, 'Number of processes; 0 means one per core.', 0, 1024, flag_values=FLAGS)
 prepare_tracks.define_flags(FLAGS)
+prepare_two_videos.define_flags(FLAGS)
 flags.DEFINE_bool('overwrite', False, 'Replace a data set that was made otherwise.', flag_values=FLAGS)
 
 
@@ -346,6 +347,8 @@ def main(argv: Sequence[str]) -> None:
   """The command."""
   values = FLAGS
   commands.parse(values, argv, __doc__ or '')
+  if prepare_two_videos.run_if_wanted(values):
+    return
   for name in ('input', 'output'):
     if not values[name].value:
       raise ValueError(f'--{name} is missing')

@@ -46,6 +46,15 @@ def frame_rate(path: str | os.PathLike) -> float:
   return float(found[1]) * (1000 if found[2] else 1)
 
 
+def is_irregular(path: str | os.PathLike) -> bool:
+  """Whether the frames of a video come irregularly, as a phone films them: fewer than its clock has room for."""
+  found = re.search(r'Stream.*Video:.*?([\d.]+)(k?) fps, ([\d.]+)(k?) tbr', _describe(path))
+  if not found:
+    return False
+  rate, clock = (float(found[i]) * (1000 if found[i + 1] else 1) for i in (1, 3))
+  return abs(rate - clock) > 0.01 * rate
+
+
 def has_sound(path: str | os.PathLike) -> bool:
   """Whether a video has an audio track."""
   return bool(re.search(r'Stream.*Audio:', _describe(path)))
@@ -63,7 +72,7 @@ def read_rate(path: str | os.PathLike, rate: float = 0) -> float:
   return min(rate, own) if rate else own
 
 
-def read_video(path: str | os.PathLike, rate: float = 0) -> Iterator[np.ndarray]:
+def read_video(path: str | os.PathLike, rate: float = 0, strict: bool = True) -> Iterator[np.ndarray]:
   """Frames [H, W, 3] uint8, upright as the video says, evenly spaced in time.
 
   Frames that come irregularly (phones, screen recordings) are repeated or left out where needed, so that frame i is
@@ -72,14 +81,16 @@ def read_video(path: str | os.PathLike, rate: float = 0) -> Iterator[np.ndarray]
   Args:
     path: the video.
     rate: frames per second, see `read_rate`.
+    strict: a damaged frame ends the video; else what can be decoded behind it is read too, and what cannot be decoded
+      shows the frame before.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is not a video; after the last whole frame, if it is damaged or cut off.
+    ValueError: if it is not a video; after the last frame, if it is damaged or cut off.
   """
   rate = read_rate(path, rate)
   command = [
-    *(imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-xerror', '-i', str(path), '-map', '0:v:0'),
+    *(imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', *['-xerror'] * strict, '-i', str(path), '-map', '0:v:0'),
     *('-vf', f'fps={rate:g}', '-f', 'image2pipe', '-c:v', 'ppm', '-'),
   ]
   count = 0
@@ -106,7 +117,8 @@ def read_video(path: str | os.PathLike, rate: float = 0) -> Iterator[np.ndarray]
       ffmpeg.kill()
   # A file that is cut off may end without an exit code.
   if code or text or not count:
-    raise ValueError(f'{path}: the video is damaged or cut off after {count} frames ({_reason(text)})')
+    where = f'or cut off after {count} frames' if strict or not count else f'or cut off, {count} frames could be read'
+    raise ValueError(f'{path}: the video is damaged {where} ({_reason(text)})')
 
 
 def whole_frames(path: str | os.PathLike, say: Callable[[str], None] = print) -> Iterator[np.ndarray]:
