@@ -73,7 +73,7 @@ def read_rafdb(folder: str | Path) -> Labelled:
     stem = os.path.splitext(words[0])[0]
     kind = stem.partition('_')[0]
     if len(words) != 2 or kind not in ('train', 'test') or words[1] not in tuple('1234567'):
-      raise ValueError(f'{root / name}, line {number}: {line[:60]!r} is not train_00001.jpg or test_0001.jpg and 1 to 7')
+      raise ValueError(f'{root / name}, line {number}: {line[:60]!r} is not a picture of train or test and 1 to 7')
     image = Image.fromarray(read_photo(str(root / 'Image' / 'aligned' / f'{stem}_aligned.jpg')))
     images.append(np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)))
     labels.append(int(words[1]) - 1)

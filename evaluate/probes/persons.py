@@ -102,7 +102,8 @@ def _find_list(folder: str | Path, name: str) -> Path:
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
   """Number and words of each line that has any."""
-  return [(n, words) for n, line in enumerate(path.read_text('utf-8', 'replace').splitlines(), start=1) if (words := line.split())]
+  lines = path.read_text('utf-8', 'replace').splitlines()
+  return [(number, line.split()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def _checked(path: Path, files: list, people: list, same: list) -> Listed:

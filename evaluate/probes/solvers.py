@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -63,7 +64,7 @@ def predict_values(
     lambda found, truth: np.abs(found - truth).mean(),
     features, values.astype(np.float32), train, validation, refit,
   )  # fmt: skip
-  return solver.predict(features[tested])
+  return solver.predict(features[tested]).reshape(len(tested), -1)  # Of one value it gives no second axis.
 
 
 def _choose(
@@ -77,14 +78,30 @@ def _choose(
   refit: bool,
 ) -> Any:
   """The solver of the best strength; of two that are as good, the stronger."""
-
-  def fit(strength: float, rows: np.ndarray) -> Any:
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore', ConvergenceWarning)  # A weak penalty may need more steps; validation judges it.
-      return make_pipeline(StandardScaler(), make(strength, len(rows))).fit(features[rows], targets[rows])
-
   judges = validation if len(validation) else train
-  tried = {float(strength): fit(strength, train) for strength in sorted(strengths, reverse=True)}
-  errors = {s: error(solver.predict(features[judges]), targets[judges]) for s, solver in tried.items()}
-  best = min(errors, key=lambda strength: errors[strength])
-  return fit(best, np.concatenate([train, validation])) if refit and len(validation) else tried[best]
+  prepare, seen = _prepare(features[train])
+  judged = prepare.transform(features[judges])
+  tried: dict[float, tuple[float, Any]] = {}
+  for strength in sorted(strengths, reverse=True):
+    solver = _fit(make(strength, len(train)), seen, targets[train])
+    tried[strength] = error(solver.predict(judged), targets[judges]), solver
+  best = min(tried, key=lambda strength: tried[strength][0])
+  if not refit or not len(validation):
+    return make_pipeline(prepare, tried[best][1])
+  rows = np.concatenate([train, validation])
+  prepare, seen = _prepare(features[rows])
+  return make_pipeline(prepare, _fit(make(best, len(rows)), seen, targets[rows]))
+
+
+def _prepare(features: np.ndarray) -> tuple[Any, np.ndarray]:
+  """Standardises features [N, D]; few rows are also turned into their own space of N dimensions, which changes nothing
+  for a solver with an L2 penalty but its time."""
+  steps = [StandardScaler(), PCA(svd_solver='full')] if 4 * len(features) < features.shape[1] else [StandardScaler()]
+  prepare = make_pipeline(*steps)
+  return prepare, prepare.fit_transform(features)
+
+
+def _fit(solver: Any, features: np.ndarray, targets: np.ndarray) -> Any:
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore', ConvergenceWarning)  # A weak penalty may need more steps; validation judges it.
+    return solver.fit(features, targets)

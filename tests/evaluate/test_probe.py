@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.pipeline import make_pipeline
 
 from evaluate import probe, verification
 from evaluate.probes import features, renders, solvers
@@ -26,6 +27,7 @@ def test_features_are_what_they_are_called(model):
   images = np.random.default_rng(0).integers(0, 256, [3, 64, 64, 3], dtype=np.uint8)
   found = {name: read(images) for name, read in features.expression_readers(model, 64).items()}
   pictures = features.to_pictures(images, 64)
+  # Without fusion: what a graph computes must not depend on whether a gradient is asked for.
   np.testing.assert_allclose(found['model'], model.expression_map(pictures).numpy().reshape(3, -1), atol=1e-5)
   code = model.encode_expression(features.to_pictures(images, 32)).numpy()
   np.testing.assert_allclose(found['expression_code'], code, atol=1e-5)
@@ -40,10 +42,9 @@ def test_features_are_what_they_are_called(model):
   who = {name: read(images) for name, read in features.identity_readers(model).items()}
   assert who['model'].shape == who['random_network'].shape == (3, 256)
   np.testing.assert_allclose(who['raw_pixels'].mean(1), 0, atol=1e-6)
-  assert tf.executing_eagerly()
 
 
-def test_the_strength_is_chosen_on_the_validation_rows():
+def test_the_strength_is_chosen_on_the_validation_rows(monkeypatch):
   random = np.random.default_rng(0)
   signal = random.normal(size=[600, 1])
   values = np.concatenate([signal + 0.1 * random.normal(size=[600, 1]), random.normal(size=[600, 300])], axis=1)
@@ -55,6 +56,13 @@ def test_the_strength_is_chosen_on_the_validation_rows():
   assert np.abs(weak.reshape(-1) - signal[300:, 0]).mean() > 1.2 * np.abs(found - signal[300:]).mean()
   labels = (signal[:, 0] > 0).astype(int)
   assert (solvers.predict_labels(values.astype(np.float32), labels, *rows) == labels[300:]).mean() > 0.8
+  # Few rows take another way to the same solution.
+  few, plain = rows[0][:40], make_pipeline(solvers.StandardScaler(), solvers.Ridge(alpha=40.0))
+  monkeypatch.setattr(solvers, '_RIDGE', [1.0])
+  wide = np.concatenate([values, random.normal(size=[600, 100])], axis=1)
+  np.testing.assert_allclose(
+    solvers.predict_values(wide, signal, few, rows[1], rows[2], refit=False)[:, 0],
+    plain.fit(wide[few], signal[few, 0]).predict(wide[rows[2]]), atol=1e-4)  # fmt: skip
   assert np.isnan(solvers.predict_labels(values, np.zeros(600, int), *rows)).all()  # One class: nothing to learn.
   assert np.isnan(solvers.predict_values(values, signal, rows[0][:0], rows[1], rows[2])).all()
 
@@ -125,7 +133,7 @@ def test_the_command_probes_rendered_people(model, tmp_path, capsys):
   rows = results['results']
   assert {row['protocol'] for row in rows} == {
     'probe_frames', 'probe', 'probe_few_labels', 'probe_unseen_lights', 'probe_verification'}  # fmt: skip
-  assert find_row(rows, 'test', 'frames')['identities'] == 2 and find_row(rows, 'validation', 'frames')['identities'] == 1
+  assert [find_row(rows, part, 'frames')['identities'] for part in ('train', 'validation', 'test')] == [5, 1, 2]
   for subject in ('model', 'expression_code', 'random_network', 'raw_pixels', 'lbp', 'hog'):
     assert 0 <= find_row(rows, 'yaw_error', subject, protocol='probe')['value'] < 40
     assert 0 <= find_row(rows, 'auc', subject)['value'] <= 1
