@@ -10,6 +10,7 @@ from evaluate.facecycle import new_people  # noqa: E402
 from evaluate.ganfaces import new_faces  # noqa: E402
 from evaluate.gcgan import table1  # noqa: E402
 from evaluate.nn4 import verify  # noqa: E402
+from evaluate.probes.renders import render_probes  # noqa: E402
 
 __all__ = ['EVALUATIONS']
 
@@ -17,6 +18,6 @@ __all__ = ['EVALUATIONS']
 EVALUATIONS: dict[str, Callable[..., list[dict[str, Any]]]] = {
   'gcgan': table1,
   'ganfaces': new_faces,
-  'facecycle': new_people,
+  'facecycle': lambda *given, **options: new_people(*given, **options) + render_probes(*given, **options),
   'nn4': verify,
 }

@@ -46,16 +46,16 @@ def test_features_are_what_they_are_called(model):
 
 def test_the_strength_is_chosen_on_the_validation_rows(monkeypatch):
   random = np.random.default_rng(0)
-  signal = random.normal(size=[600, 1])
-  values = np.concatenate([signal + 0.1 * random.normal(size=[600, 1]), random.normal(size=[600, 300])], axis=1)
+  values = random.normal(size=[600, 120])
+  signal = 2 * values[:, :1] + random.normal(size=[600, 1])
   rows = np.split(np.arange(600), [150, 300])
   found = solvers.predict_values(values.astype(np.float32), signal, *rows)
-  assert found.shape == (300, 1) and np.abs(found - signal[300:]).mean() < 0.5
-  # A weak penalty fits the noise of 300 numbers: the choice did something.
+  assert found.shape == (300, 1) and np.abs(found - signal[300:]).mean() < 1.5  # Without any features 1.8.
+  # A weak penalty fits the noise of 150 rows: the choice did something.
   weak = solvers.Ridge(alpha=1e-3).fit(values[:150], signal[:150]).predict(values[300:])
   assert np.abs(weak.reshape(-1) - signal[300:, 0]).mean() > 1.2 * np.abs(found - signal[300:]).mean()
-  labels = (signal[:, 0] > 0).astype(int)
-  assert (solvers.predict_labels(values.astype(np.float32), labels, *rows) == labels[300:]).mean() > 0.8
+  labels = (values[:, 0] > 0).astype(int)
+  assert (solvers.predict_labels(values.astype(np.float32), labels, *rows) == labels[300:]).mean() > 0.7
   # Few rows take another way to the same solution.
   few, plain = rows[0][:40], make_pipeline(solvers.StandardScaler(), solvers.Ridge(alpha=40.0))
   monkeypatch.setattr(solvers, '_RIDGE', [1.0])

@@ -87,9 +87,9 @@ def test_the_released_recipe_learns_and_its_rate_falls(monkeypatch):
   labels = np.repeat(np.int32([0, 1]), 40)
   made, optimizer = [], tf.keras.optimizers.SGD
   monkeypatch.setattr(tf.keras.optimizers, 'SGD', lambda *a, **k: made.append(optimizer(*a, **k)) or made[-1])
-  judge = sgd.train_sgd(lambda images: tf.reduce_mean(images, axis=[1, 2]) / 10, images, labels, 2, 8, epochs=15)
+  judge = sgd.train_sgd(lambda images: tf.reduce_mean(images, axis=[1, 2]) / 10, images, labels, 2, 8, epochs=150)
   assert (judge(images) == labels).all()
-  # 15 epochs stand for 300: after the last one three drops of ten.
+  # 150 epochs stand for 300: after the last one three drops of ten.
   assert float(made[0].learning_rate) == pytest.approx(0.03)
 
 
