@@ -60,7 +60,7 @@ class FaceOff(System):
     config = self.config
     rate = LinearDecay(self.step, config.learning_rate, config.constant_steps, config.decay_steps)
     if config.optimizer == 'rmsprop':
-      # As in the authors' PyTorch; Keras adds epsilon under the root, where 1e-7 would drown clipped critics' slopes.
+      # Of PyTorch, squared, as Keras adds it under the root: there its own 1e-7 would drown the slopes of clipped critics.
       optimizer = tf.keras.optimizers.RMSprop(rate, rho=0.99, epsilon=1e-16)
     else:
       moments = (0.0, 0.9) if config.adversarial == 'wgan_gp' else (0.5, 0.999)

@@ -110,10 +110,10 @@ def test_transposed_convolutions_are_those_of_pytorch():
     np.testing.assert_allclose(part(maps)[0], wanted[1:2 * cells + 1, 1:2 * cells + 1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(['initial', 'deviation'], [('normal', 0.02), ('xavier', (2 / (9 * 512))**0.5)])
+@pytest.mark.parametrize(['initial', 'deviation'], [('normal', 0.02), ('xavier', (2 / (9 * 128))**0.5)])
 def test_initial_weights(initial, deviation):
-  network = generator_network(FaceOffConfig(initial_weights=initial, blocks=1), 'a2b')
-  kernel = next(layer.kernel.numpy() for layer in convolutions(network) if layer.kernel.shape == [3, 3, 256, 256])
+  network = generator_network(FaceOffConfig(initial_weights=initial, blocks=1, width=0.25), 'a2b')
+  kernel = next(layer.kernel.numpy() for layer in convolutions(network) if layer.kernel.shape == [3, 3, 64, 64])
   np.testing.assert_allclose(kernel.std(), deviation, rtol=0.02)
   assert abs(kernel).max() > 4 * deviation  # Not cut off.
   assert all(not layer.bias.numpy().any() for layer in convolutions(network))
