@@ -164,13 +164,13 @@ class Domains:
     Raises:
       ConfigError: if photographs come without pairs.
     """
-    from input_pipeline import renders, stand_ins
+    from input_pipeline import renders, stand_ins, worlds
 
     config = self.config
     self._check()
     world = self.world
     path = renders.dataset_path(config, world)
-    ready = renders.is_rendered(path)
+    ready = worlds.is_rendered(path)
     people = {split: len(world.people(split)) for split in ('train', 'test')}
     lines = [
       f'renders: {people["train"]:,} people ({people["test"]:,} more held out) x {config.renders_per_identity} '

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline import boxes, dataset, photos, scenes, shards
+from input_pipeline import boxes, dataset, photos, shards, worlds
 from input_pipeline.splits import by_name
 from models.config import ConfigError
 
@@ -45,7 +45,7 @@ def read_parameters(config: Any) -> dict[str, np.ndarray]:
 
   found = read_fits(os.path.expanduser(config.pairs))
   model = str(found['face_model'])
-  if scenes.digest_model(model) != scenes.digest_model(config.face_model):
+  if worlds.digest_model(model) != worlds.digest_model(config.face_model):
     raise ConfigError(
       f'face_model={config.face_model!r} is not the model that --pairs={config.pairs} was fitted with ({model!r}): '
       'renders and pairs have to show the same one',
@@ -147,7 +147,7 @@ def make_examples(split: str, shard: int, *, fits: Fits, people: list[str]) -> I
       picture = photos.read_photo(path)
       if picture.shape != (fits.size, fits.size, 3):
         raise ValueError(f'{path} has {picture.shape[1]} x {picture.shape[0]} pixels, the others have {fits.size}')
-      pictures[key] = scenes.png(picture)
+      pictures[key] = worlds.png(picture)
     yield pictures | {
       'landmarks': fits.landmarks[row],
       'identity': numbers[fits.person[row]],

@@ -6,14 +6,12 @@ fitted to the parameters of the pairs, yaw included (the authors' script sets it
 
 import dataclasses
 import functools
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from input_pipeline import boxes, dataset, scenes, shards
+from input_pipeline import boxes, dataset, scenes, shards, worlds
 from input_pipeline.scenes import Gaussian
 from models.face3d.morphable import load_face_model
 from models.face3d.people import draw_person
@@ -64,21 +62,15 @@ def make_world(config: Any, found: Mapping[str, np.ndarray]) -> World:
     'world_seed': config.world_seed,
     'alignment': 'box',
     'drawn_from': shards.digest({name: value.tolist() for name, value in rows.items()}),
-    'face_model': scenes.digest_model(config.face_model),
-    'renderer': scenes.digest_code(*_DRAW, __file__, scenes.__file__, boxes.__file__),
+    'face_model': worlds.digest_model(config.face_model),
+    'renderer': worlds.digest_code(*_DRAW, __file__, scenes.__file__, boxes.__file__),
   }
   return World(made_from, config.face_model, **{name: Gaussian.fit(value) for name, value in rows.items()})
 
 
 def dataset_path(config: Any, world: World) -> str:
   """The folder of the renders, in the cache."""
-  return os.path.join(os.path.expanduser(config.data_dir), f'renders-{shards.digest(world.made_from)}')
-
-
-def is_rendered(path: str) -> bool:
-  """Whether a folder holds a complete data set."""
-  found = shards.read_fingerprint(path)
-  return found is not None and found['complete']
+  return worlds.dataset_path(config, world.made_from)
 
 
 def render_dataset(config: Any, world: World, processes: int = 0, runner: str = '') -> str:
@@ -91,34 +83,28 @@ def render_dataset(config: Any, world: World, processes: int = 0, runner: str = 
     runner: name of an Apache Beam runner.
   """
   path = dataset_path(config, world)
-  if is_rendered(path):
+  if worlds.is_rendered(path):
     return path
   model = load_face_model(config.face_model)
   splits = {
     split: [len(part) * config.renders_per_identity for part in _parts(world, split)] for split in ('train', 'test')
   }
-  print(
-    f'rendering {sum(map(sum, splits.values())):,} faces into {path} (once; later runs reuse them)',
-    file=sys.stderr,
-    flush=True,
-  )
   sizes = scenes.parameter_sizes(model)
   names = [f'render_{number:07d}' for split in ('train', 'test') for number in world.people(split)]
   features = dataset.face_features(names, ['unlabelled'], config.image_size)
   features['parameters'] = shards.import_tfds().features.Tensor(shape=(sum(sizes.values()),), dtype=np.float32)
-  shards.write_dataset(
+  worlds.render(
     path,
-    dataset.NAME,
+    world.made_from,
     features,
     splits,
     functools.partial(make_examples, world=world),
-    world.made_from,
-    processes=processes,
-    runner=runner,
-    label='rendering faces',
+    pictures='faces',
     description='Plain renders of a morphable model, a label for each person. The parameters of a picture are, in '
     f'order: {sizes}.',
-    license=f'that of {os.path.basename(config.face_model)}' if config.face_model else 'CC0-1.0',
+    face_model=config.face_model,
+    processes=processes,
+    runner=runner,
   )
   return path
 
@@ -137,7 +123,7 @@ def draw_parameters(world: World, places: list[tuple[int, int]]) -> dict[str, np
   """
   model, seed = load_face_model(world.face_model), world.made_from['world_seed']
   looks = {person: _draw_look(world, person) for person, _ in places}
-  random = [scenes.generator(seed, 22, *place) for place in places]
+  random = [worlds.generator(seed, 22, *place) for place in places]
   parameters = {
     'identity': np.stack([looks[person][0] for person, _ in places]),
     'albedo': np.stack([looks[person][1] for person, _ in places]),
@@ -160,7 +146,7 @@ def _draw_look(world: World, person: int) -> tuple[np.ndarray, np.ndarray]:
   if 'paint' in model.extras:
     drawn = draw_person(model, seed * 2**24 + _FIRST_SEED + person)
     return drawn.identity, drawn.albedo
-  random = scenes.generator(seed, 21, person)
+  random = worlds.generator(seed, 21, person)
   modes = (model.identity_basis.shape[0], model.albedo_basis.shape[0])
   identity, albedo = (random.normal(size=count).astype(np.float32) for count in modes)
   return identity, albedo
@@ -173,7 +159,7 @@ def make_examples(split: str, shard: int, *, world: World) -> Iterator[dict[str,
   images, landmarks = scenes.render_plain(load_face_model(world.face_model), parameters, world.made_from['crop_size'])
   for (person, number), image, points, vector in zip(places, images, landmarks, scenes.pack(parameters), strict=True):
     yield {
-      'image': scenes.png(image),
+      'image': worlds.png(image),
       'landmarks': points,
       'identity': person,
       'expression': 0,

@@ -1,23 +1,16 @@
 """What the renders of GANFaces and the stand-ins for photographs share: where a head stands, light, parameters."""
 
-import ast
 import functools
-import hashlib
-import io
 import math
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
-from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
 from input_pipeline import boxes
-from models import face3d
 from models.face3d.face_mesh import FIELD_OF_VIEW, face_mesh, render_parameters, slide
+from models.face3d.graphics import rotation_matrix_3d
 from models.face3d.morphable import MorphableModel
 from models.face3d.shading import Light, harmonics_basis
 
@@ -25,38 +18,6 @@ BATCH = 16  # Pictures rendered at once.
 # A picture's parameters in the order of the vector that is stored with it; what is missing has the model's size.
 PARAMETERS: dict[str, int] = {'identity': 0, 'expression': 0, 'albedo': 0, 'pose': 3, 'translation': 3, 'light': 27}
 _ROUNDS = 8
-
-
-def generator(*place: int) -> np.random.Generator:
-  """Random numbers of a place in a world: a pure function of whole numbers of at least 0."""
-  return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(place))))
-
-
-def digest_code(*files: str) -> str:
-  """A short hash of modules as Python reads them: a comment or a line break renders nothing anew.
-
-  Args:
-    *files: paths, or names of modules of the face model.
-  """
-  home = pathlib.Path(face3d.__file__).parent
-  paths = [pathlib.Path(file) if file.endswith('.py') else home / f'{file}.py' for file in files]
-  trees = ''.join(ast.dump(ast.parse(path.read_bytes())) for path in paths)
-  return hashlib.sha256(trees.encode()).hexdigest()[:16]
-
-
-def digest_model(path: str) -> str:
-  """A short hash of a face model's files; '' is the default model.
-
-  Raises:
-    FileNotFoundError: if it is missing.
-  """
-  source = pathlib.Path(os.path.expanduser(path)) if path else pathlib.Path(face3d.__file__).parent / 'face_model.npz'
-  if not source.exists():
-    raise FileNotFoundError(f'--face_model={path}: there is no such file')
-  total = hashlib.sha256()
-  for file in sorted(file for file in source.iterdir() if file.is_file()) if source.is_dir() else [source]:
-    total.update(file.read_bytes())
-  return total.hexdigest()[:16]
 
 
 def draw_noise(random: np.random.Generator) -> np.ndarray:
@@ -162,13 +123,6 @@ def unpack(vectors: np.ndarray, model: MorphableModel) -> dict[str, np.ndarray]:
   ends = np.cumsum(list(parameter_sizes(model).values()))
   parts = dict(zip(PARAMETERS, np.split(vectors, ends[:-1], axis=1), strict=True))
   return parts | {'light': parts['light'].reshape(-1, 9, 3)}
-
-
-def png(image: np.ndarray) -> bytes:
-  """[H, W, 3] uint8 as a PNG file."""
-  file = io.BytesIO()
-  Image.fromarray(image).save(file, 'PNG', compress_level=3)
-  return file.getvalue()
 
 
 class Gaussian(NamedTuple):

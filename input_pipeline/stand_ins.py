@@ -10,8 +10,6 @@ import dataclasses
 import functools
 import io
 import math
-import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,8 +18,7 @@ import tensorflow as tf
 from PIL import Image
 from scipy import ndimage
 
-from input_pipeline import boxes, dataset, scenes, shards
-from models.config import ConfigError
+from input_pipeline import boxes, dataset, scenes, shards, worlds
 from models.face3d.expressions import EXPRESSIONS as WEIGHTS
 from models.face3d.expressions import act
 from models.face3d.morphable import load_face_model
@@ -71,27 +68,26 @@ def settings(config: Any) -> dict[str, Any]:
     FileNotFoundError: if the face model is missing.
   """
   return {
-    'kind': 'stand-ins',
+    'kind': 'stand_ins',
     'photographs': config.stand_ins,
     'pairs': config.stand_in_pairs,
     'images_per_identity': config.images_per_identity,
     'crop_size': config.image_size,
     'world_seed': config.world_seed,
     'alignment': 'box',
-    'face_model': scenes.digest_model(config.face_model),
-    'renderer': scenes.digest_code(*_DRAW, __file__, scenes.__file__, boxes.__file__),
+    'face_model': worlds.digest_model(config.face_model),
+    'renderer': worlds.digest_code(*_DRAW, __file__, scenes.__file__, boxes.__file__),
   }
 
 
 def dataset_path(config: Any) -> str:
   """The folder of the stand-ins, in the cache."""
-  return os.path.join(os.path.expanduser(config.data_dir), f'stand_ins-{shards.digest(settings(config))}')
+  return worlds.dataset_path(config, settings(config))
 
 
 def is_rendered(config: Any) -> bool:
   """Whether they are in the cache, complete."""
-  found = shards.read_fingerprint(dataset_path(config))
-  return found is not None and found['complete']
+  return worlds.is_rendered(dataset_path(config))
 
 
 def describe(config: Any) -> list[str]:
@@ -122,40 +118,32 @@ def stand_in_dataset(config: Any, processes: int = 0, runner: str = '') -> str:
   path = dataset_path(config)
   if is_rendered(config):
     return path
-  model = load_face_model(config.face_model)
-  if 'paint' not in model.extras:
-    raise ConfigError(
-      f'face_model={config.face_model!r} has no painted skin, eyes and hair, without which nothing can stand in for '
-      'photographs: give some with --dataset=PATH, or leave face_model away',
-      ('face_model', 'dataset'),
-    )
+  model = worlds.load_painted_model(
+    config.face_model,
+    'nothing else can stand in for photographs; give some with --dataset=PATH, or leave face_model away',
+    ('face_model', 'dataset'),
+  )
   world = World(settings(config), config.face_model)
   per_person = config.images_per_identity
   splits = {split: [len(part) * per_person for part in _parts(world, split)] for split in SPLITS}
-  print(
-    f'rendering {sum(map(sum, splits.values())):,} stand-ins for photographs into {path} (once; later runs reuse them)',
-    file=sys.stderr,
-    flush=True,
-  )
   names = [_name(number) for split in SPLITS for number in world.people(split)]
   features = dataset.face_features(names, EXPRESSIONS, config.image_size)
   tfds = shards.import_tfds()
   features['render'] = tfds.features.Image(shape=(config.image_size, config.image_size, 3), encoding_format='png')
   sizes = scenes.parameter_sizes(model)
   features['parameters'] = tfds.features.Tensor(shape=(sum(sizes.values()),), dtype=np.float32)
-  shards.write_dataset(
+  worlds.render(
     path,
-    dataset.NAME,
+    world.made_from,
     features,
     splits,
     functools.partial(make_examples, world=world),
-    world.made_from,
-    processes=processes,
-    runner=runner,
-    label='rendering stand-ins',
+    pictures='stand-ins for photographs',
     description='Rendered people as a camera would show them, stand-ins for photographs, each with the plain render '
     f'of its parameters, which are, in order: {sizes}.',
-    license=f'that of {os.path.basename(config.face_model)}' if config.face_model else 'CC0-1.0',
+    face_model=config.face_model,
+    processes=processes,
+    runner=runner,
   )
   return path
 
@@ -171,7 +159,7 @@ def _parts(world: World, split: str) -> list[list[int]]:
 
 def _draw_act(world: World, person: int, number: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, int]:
   """A person's picture: number of the expression, [E] weights, [3] angles, [3] noise of the box, seed of its light."""
-  random = scenes.generator(world.made_from['world_seed'], 11, person, number)
+  random = worlds.generator(world.made_from['world_seed'], 11, person, number)
   expression = int(random.choice(len(EXPRESSIONS), p=_CHANCES))
   weights = act(load_face_model(world.face_model), EXPRESSIONS[expression], random)
   angles = np.clip(random.normal(size=3) * MOTION, np.negative(FARTHEST), FARTHEST)
@@ -221,8 +209,8 @@ def make_examples(split: str, shard: int, *, world: World) -> Iterator[dict[str,
   for row, picture in enumerate(_render_portraits(model, looks, parameters, lights, [r[4] for r in drawn], size)):
     person, number = places[row]
     yield {
-      'image': scenes.png(photograph(picture, scenes.generator(world.made_from['world_seed'], 12, person, number))),
-      'render': scenes.png(renders[row]),
+      'image': worlds.png(photograph(picture, worlds.generator(world.made_from['world_seed'], 12, person, number))),
+      'render': worlds.png(renders[row]),
       'landmarks': landmarks[row],
       'identity': names[person],
       'expression': drawn[row][0],

@@ -5,24 +5,16 @@ differ in the expression alone. Labels, landmarks, masks and parameters are exac
 world's seed and its place in the world. Pictures go through the same alignment as photographs.
 """
 
-import ast
 import dataclasses
 import functools
-import hashlib
-import io
 import math
-import os
-import pathlib
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from input_pipeline import alignment, dataset, shards
-from models import face3d
+from input_pipeline import alignment, dataset, worlds
 from models.config import ConfigError
 from models.face3d.expressions import EXPRESSIONS as WEIGHTS
 from models.face3d.expressions import act
@@ -53,14 +45,6 @@ def settings(config: Any) -> dict[str, Any]:
   Raises:
     FileNotFoundError: if the face model is missing.
   """
-  sources = [pathlib.Path(face3d.__file__).with_name(f'{name}.py') for name in _DRAW]
-  sources += [pathlib.Path(__file__), pathlib.Path(alignment.__file__)]
-  model = (
-    pathlib.Path(config.face_model) if config.face_model else pathlib.Path(face3d.__file__).parent / 'face_model.npz'
-  )
-  if not model.exists():
-    raise FileNotFoundError(f'--face_model={config.face_model}: there is no such file')
-  files = sorted(model.glob('*.obj*')) if model.is_dir() else [model]
   return {
     'kind': 'synthetic',
     'identities': config.identities,
@@ -70,33 +54,19 @@ def settings(config: Any) -> dict[str, Any]:
     'alignment': config.alignment,
     'template_scale': config.template_scale,
     'crop_size': max(128, getattr(config, 'image_size', 128)),
-    'face_model': _hash(files),
-    'renderer': _hash_code(sources),
+    'face_model': worlds.digest_model(config.face_model),
+    'renderer': worlds.digest_code(*_DRAW, __file__, alignment.__file__),
   }
-
-
-def _hash(files: list[pathlib.Path]) -> str:
-  total = hashlib.sha256()
-  for file in files:
-    total.update(file.read_bytes())
-  return total.hexdigest()[:16]
-
-
-def _hash_code(files: list[pathlib.Path]) -> str:
-  """Of what Python reads: a comment or a line break renders nothing anew."""
-  trees = ''.join(ast.dump(ast.parse(file.read_bytes())) for file in files)
-  return hashlib.sha256(trees.encode()).hexdigest()[:16]
 
 
 def dataset_path(config: Any) -> str:
   """The folder of the data set, in the cache."""
-  return os.path.join(os.path.expanduser(config.data_dir), f'synthetic-{shards.digest(settings(config))}')
+  return worlds.dataset_path(config, settings(config))
 
 
 def is_rendered(config: Any) -> bool:
   """Whether the data set is in the cache, complete."""
-  found = shards.read_fingerprint(dataset_path(config))
-  return found is not None and found['complete']
+  return worlds.is_rendered(dataset_path(config))
 
 
 def people_of_splits(identities: int) -> dict[str, list[int]]:
@@ -140,39 +110,28 @@ def synthetic_dataset(config: Any, processes: int = 0, runner: str = '') -> str:
       f'{len(TURNS)} poses, {len(LIGHTS)} lights and {len(EXPRESSIONS)} expressions',
       ('images_per_identity',),
     )
-  model = load_face_model(config.face_model)
-  if 'paint' not in model.extras:
-    raise ConfigError(
-      f'face_model={config.face_model!r} has no painted skin, eyes and hair: the synthetic data set '
-      'can be rendered with the default model, or one built like it',
-      ('face_model',),
-    )
+  model = worlds.load_painted_model(
+    config.face_model, 'the synthetic data set can be rendered with the default model, or one built like it'
+  )
   fingerprint = settings(config)
   people = people_of_splits(config.identities)
   splits = {split: [len(part) * config.images_per_identity for part in _parts(rows)] for split, rows in people.items()}
-  print(
-    f'rendering {config.identities * config.images_per_identity:,} pictures into {path} (once; later runs reuse them)',
-    file=sys.stderr,
-    flush=True,
-  )
   width = sum(parameter_layout(model).values())
   features = dataset.face_features(
     [f'person_{i:04d}' for i in range(config.identities)], EXPRESSIONS, fingerprint['crop_size'], width
   )
-  make = functools.partial(make_examples, world=World(fingerprint, config.face_model))
-  shards.write_dataset(
+  worlds.render(
     path,
-    dataset.NAME,
+    fingerprint,
     features,
     splits,
-    make,
-    fingerprint,
-    processes=processes,
-    runner=runner,
-    label='rendering',
+    functools.partial(make_examples, world=World(fingerprint, config.face_model)),
+    pictures='pictures',
     description='Rendered people with exact labels, landmarks, masks and parameters. The parameters '
     f'of a picture are, in order: {parameter_layout(model)}.',
-    license=f'that of {os.path.basename(config.face_model)}' if config.face_model else 'CC0-1.0',
+    face_model=config.face_model,
+    processes=processes,
+    runner=runner,
   )
   return path
 
@@ -199,7 +158,7 @@ class World:
     return self.made_from['world_seed'] * 2**24 + number
 
   def random(self, *place: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.made_from['world_seed'], *place])))
+    return worlds.generator(self.made_from['world_seed'], *place)
 
 
 @functools.lru_cache(maxsize=100)
@@ -307,8 +266,8 @@ def make_examples(split: str, shard: int, *, world: World) -> Iterator[dict[str,
     matrix, marks = aligned(world, own)
     covered = alignment.warp(mask, matrix, size) >= 128
     yield {
-      'image': _png(alignment.warp(image, matrix, size)),
-      'mask': _png(np.where(covered, 255, 0).astype(np.uint8)),
+      'image': worlds.png(alignment.warp(image, matrix, size)),
+      'mask': worlds.png(np.where(covered, 255, 0).astype(np.uint8)),
       'landmarks': marks,
       'identity': picture.person,
       'expression': picture.expression,
@@ -329,9 +288,3 @@ def aligned(world: World, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   size = world.made_from['crop_size']
   matrix = alignment.align(points, world.made_from['alignment'], world.made_from['template_scale'], size)
   return matrix, alignment.normalize(alignment.transform_points(points, matrix), size).astype(np.float32)
-
-
-def _png(image: np.ndarray) -> bytes:
-  file = io.BytesIO()
-  Image.fromarray(image).save(file, 'PNG', compress_level=3)
-  return file.getvalue()

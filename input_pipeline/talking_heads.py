@@ -9,8 +9,6 @@ another frame (`transferred`). These labels are for probes and measures, never f
 import dataclasses
 import functools
 import math
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,8 +16,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import ndimage, special
 
-from input_pipeline import boxes, dataset, face_squares, scenes, shards, synthetic
-from models.config import ConfigError
+from input_pipeline import boxes, dataset, face_squares, scenes, shards, synthetic, worlds
 from models.face3d.expressions import EXPRESSIONS as ACTED
 from models.face3d.morphable import MorphableModel, load_face_model
 from models.face3d.people import LIGHTS, Person, draw_background, draw_light, draw_person, stack_people
@@ -98,20 +95,19 @@ def settings(config: Any) -> dict[str, Any]:
     'alignment': 'enlarged',
     'enlargement': config.enlargement,
     'world_seed': config.world_seed,
-    'face_model': scenes.digest_model(config.face_model),
-    'renderer': scenes.digest_code(*_DRAW, __file__, scenes.__file__, boxes.__file__, face_squares.__file__),
+    'face_model': worlds.digest_model(config.face_model),
+    'renderer': worlds.digest_code(*_DRAW, __file__, scenes.__file__, boxes.__file__, face_squares.__file__),
   }
 
 
 def dataset_path(config: Any) -> str:
   """The folder of the data set, in the cache."""
-  return os.path.join(os.path.expanduser(config.data_dir), f'{KIND}-{shards.digest(settings(config))}')
+  return worlds.dataset_path(config, settings(config))
 
 
 def is_rendered(config: Any) -> bool:
   """Whether the data set is in the cache, complete."""
-  found = shards.read_fingerprint(dataset_path(config))
-  return found is not None and found['complete']
+  return worlds.is_rendered(dataset_path(config))
 
 
 def describe(config: Any) -> list[str]:
@@ -141,21 +137,12 @@ def render_dataset(config: Any, processes: int = 0, runner: str = '') -> str:
   path = dataset_path(config)
   if is_rendered(config):
     return path
-  model = load_face_model(config.face_model)
-  if 'paint' not in model.extras:
-    raise ConfigError(
-      f'face_model={config.face_model!r} has no painted skin, eyes and hair: talking heads are rendered with the '
-      'default model, or one built like it',
-      ('face_model',),
-    )
+  model = worlds.load_painted_model(
+    config.face_model, 'talking heads are rendered with the default model, or one built like it'
+  )
   world = World(settings(config), config.face_model)
   per_person, people = config.images_per_identity, synthetic.people_of_splits(config.identities)
   splits = {split: [len(part) * per_person for part in _parts(world, split)] for split in people}
-  print(
-    f'rendering {config.identities * per_person:,} frames into {path} (once; later runs reuse them)',
-    file=sys.stderr,
-    flush=True,
-  )
   names = [f'person_{number:05d}' for number in range(config.identities)]
   features = dataset.face_features(names, LABELS, config.image_size)
   tfds = shards.import_tfds()
@@ -163,19 +150,18 @@ def render_dataset(config: Any, processes: int = 0, runner: str = '') -> str:
   features['coefficients'] = tfds.features.Tensor(shape=(len(EXPRESSIONS),), dtype=np.float32)
   features['parameters'] = tfds.features.Tensor(shape=(sum(sizes.values()),), dtype=np.float32)
   features['background'] = tfds.features.Scalar(dtype=np.int64)
-  shards.write_dataset(
+  worlds.render(
     path,
-    dataset.NAME,
+    world.made_from,
     features,
     splits,
     functools.partial(make_examples, world=world),
-    world.made_from,
-    processes=processes,
-    runner=runner,
-    label='rendering talking heads',
+    pictures='frames of talking heads',
     description=f'Rendered talking heads. Coefficients are of {", ".join(EXPRESSIONS)}. The parameters of a frame are, '
     f'in order: {sizes}.',
-    license=f'that of {os.path.basename(config.face_model)}' if config.face_model else 'CC0-1.0',
+    face_model=config.face_model,
+    processes=processes,
+    runner=runner,
   )
   return path
 
@@ -208,7 +194,7 @@ def draw_motion(world: World, person: int, track: int) -> dict[str, np.ndarray]:
     coefficients [T, 6] in [0, 1] of `EXPRESSIONS`; expression [T, E] weights of the face units; angles [T, 3] radians
     (nodding, turning, tilting); shade [T] in [0, 1], how far the light has moved.
   """
-  random = scenes.generator(world.made_from['world_seed'], 31, person, track)
+  random = worlds.generator(world.made_from['world_seed'], 31, person, track)
   count, model = world.track_lengths()[track], world.model
   pull = np.exp(_DECIDED * walk(random, count, _SMOOTH['expression'], len(LABELS) - 1))
   coefficients = random.uniform(0.8, 1.0) * pull[:, 1:] / pull.sum(axis=1, keepdims=True)
@@ -249,7 +235,7 @@ def draw_motion(world: World, person: int, track: int) -> dict[str, np.ndarray]:
 
 def draw_scene(world: World, person: int, track: int) -> tuple[int, Light, int]:
   """A track's number of `LIGHTS`, the two lights of that kind [2, ...] between which it moves, and its background."""
-  random = scenes.generator(world.made_from['world_seed'], 32, person, track)
+  random = worlds.generator(world.made_from['world_seed'], 32, person, track)
   kind = int(random.integers(len(LIGHTS)))
   seeds = [int(seed) for seed in random.integers(2**31, size=2)]
   return kind, draw_light(seeds, [LIGHTS[kind]] * 2), int(random.integers(2**31))
@@ -378,7 +364,7 @@ def make_examples(split: str, shard: int, *, world: World) -> Iterator[dict[str,
     skin = world.person(person).skin
     for frame, label in enumerate(labels_of(coefficients)):
       yield {
-        'image': scenes.png(images[row]),
+        'image': worlds.png(images[row]),
         'landmarks': landmarks[row],
         'identity': person,
         'expression': int(label),

@@ -9,139 +9,15 @@ the reading is a field of `GCGANConfig`, named [paper], [released code] or [choi
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 import losses
 from models.gcgan_config import GCGANConfig
-from models.layers import Adam, ChannelLayerNorm, StepDecay
+from models.gcgan_networks import LANDMARKS, critic_network, draw_landmarks, embedding_network, generator_network
+from models.layers import Adam, StepDecay
 from models.system import Batch, System
 
-__all__ = ['GCGAN', 'GCGANConfig', 'critic_network', 'draw_landmarks', 'embedding_network', 'generator_network']
-
-LANDMARKS = 68
-CODE = 32  # z_g, the expression.
-IDENTITY_CODE = 128  # z_i.
-
-
-class _Layers:
-  """Layers with the released code's initial weights, seeded so that a config always gives the same network."""
-
-  def __init__(self, config: GCGANConfig, network: int, synchronized: bool = False):
-    self._synchronized = synchronized
-    self._policy = tf.keras.mixed_precision.Policy(config.precision)
-    self._seeds = np.random.default_rng([config.seed, network])
-    self._width = config.width
-
-  def channels(self, count: int) -> int:
-    return max(1, round(count * self._width))
-
-  def _normal(self) -> tf.keras.initializers.Initializer:
-    return tf.keras.initializers.RandomNormal(stddev=0.02, seed=int(self._seeds.integers(2**31)))
-
-  def dense(self, units: int, **kwargs) -> tf.keras.layers.Layer:
-    return tf.keras.layers.Dense(units, kernel_initializer=self._normal(), **{'dtype': self._policy, **kwargs})
-
-  def conv(self, filters: int, strides: int, **kwargs) -> tf.keras.layers.Layer:
-    truncated = tf.keras.initializers.TruncatedNormal(stddev=0.02, seed=int(self._seeds.integers(2**31)))
-    return tf.keras.layers.Conv2D(filters, 5, strides, 'same', kernel_initializer=truncated,
-                                  **{'dtype': self._policy, **kwargs})
-
-  def deconv(self, filters: int) -> tf.keras.layers.Layer:
-    return tf.keras.layers.Conv2DTranspose(filters, 5, 2, 'same', kernel_initializer=self._normal(), dtype=self._policy)
-
-  def norm(self, **kwargs) -> tf.keras.layers.Layer:
-    return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=self._synchronized,
-                                              **{'dtype': self._policy, **kwargs})
-
-  def relu(self, inputs: tf.Tensor, name: str | None = None) -> tf.Tensor:
-    return tf.keras.layers.ReLU(dtype=self._policy, name=name)(self.norm()(inputs))
-
-
-def embedding_network(config: GCGANConfig, synchronized: bool = False) -> tf.keras.Model:
-  """E: landmarks [B, 68, 2] -> (expression code z_g [B, 32], at least 0; the landmarks again [B, 68, 2] in [-1, 1])."""
-  layers = _Layers(config, 0, synchronized)
-  landmarks = tf.keras.Input([LANDMARKS, 2], name='landmarks')
-  values = tf.keras.layers.Flatten()(landmarks)
-  values = layers.relu(layers.dense(128)(values))
-  values = layers.relu(layers.dense(64)(values))
-  code = layers.relu(layers.dense(CODE)(values))
-  values = layers.relu(layers.dense(64)(code))
-  values = layers.relu(layers.dense(128)(values))
-  values = layers.dense(2 * LANDMARKS, activation='tanh', dtype='float32')(values)
-  code = tf.keras.layers.Activation('linear', dtype='float32')(code)
-  return tf.keras.Model(landmarks, [code, tf.keras.layers.Reshape([LANDMARKS, 2])(values)], name='embedding')
-
-
-def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.keras.Model:
-  """G: (image [B, S, S, 3], condition) -> image [B, S, S, 3], both in [-1, 1].
-
-  The condition is a vector [B, C] that joins the code z_i of the image, or a map [B, S, S, 1] that joins the image
-  (SPG).
-  """
-  layers, size = _Layers(config, 1, synchronized), config.image_size
-  width = layers.channels
-  image = tf.keras.Input([size, size, 3], name='image')
-  concat = tf.keras.layers.Concatenate
-  drawn = config.condition == 'landmark_image'
-  length = CODE if config.condition == 'embedding' else config.expressions
-  condition = tf.keras.Input([size, size, 1] if drawn else [length], name='condition')
-
-  values = concat()([image, condition]) if drawn else image
-  encoded = []
-  for filters in (64, 128, 256):
-    values = layers.relu(layers.conv(width(filters), 2)(values))
-    encoded.append(values)
-  values = tf.keras.layers.Flatten()(values)
-  values = layers.relu(layers.dense(width(1024))(values))
-  values = layers.relu(layers.dense(IDENTITY_CODE)(values))
-  if not drawn:
-    values = concat(dtype=config.precision)([values, condition])
-  small = size // 16
-  values = layers.relu(layers.dense(small * small * width(256))(values))
-  values = tf.keras.layers.Reshape([small, small, width(256)])(values)
-  for depth, filters in enumerate((256, 128, 64)):
-    values = layers.relu(layers.deconv(width(filters))(values))
-    if depth >= 3 - config.n_skips:
-      join = tf.keras.layers.Add if config.skip == 'add' else concat
-      values = join(dtype=config.precision)([values, encoded[2 - depth]])
-  values = layers.relu(layers.deconv(width(64))(values))
-  values = layers.conv(3, 1, dtype='float32')(values)
-  if config.output_norm:
-    values = layers.norm(dtype='float32')(values)
-  values = tf.keras.layers.Activation('tanh', dtype='float32')(values)
-  return tf.keras.Model([image, condition], values, name='generator')
-
-
-def critic_network(config: GCGANConfig) -> tf.keras.Model:
-  """D: image [B, S, S, 3] in [-1, 1] -> score [B].
-
-  The score is the mean of the last map [choice; the released code takes the sum, which only rescales].
-  """
-  layers = _Layers(config, 2)
-  image = values = tf.keras.Input([config.image_size, config.image_size, 3], name='image')
-  for filters in (64, 128, 256, 512):
-    values = layers.conv(layers.channels(filters), 2)(values)
-    values = ChannelLayerNorm(dtype=config.precision)(values)
-    values = tf.keras.layers.LeakyReLU(0.2, dtype=config.precision)(values)
-  values = layers.conv(1, 2, dtype='float32')(values)
-  return tf.keras.Model(image, tf.reduce_mean(values, [1, 2, 3]), name='critic')
-
-
-def draw_landmarks(landmarks: tf.Tensor, size: int) -> tf.Tensor:
-  """Draws points as SPG wants them: -1 everywhere, 1 in the pixel of each point; points outside are left out.
-
-  Args:
-    landmarks: [B, P, 2] x and y in [-1, 1], from edge to edge of the picture.
-    size: height and width of the map in pixels.
-  Returns:
-    [B, size, size, 1] float32.
-  """
-  pixels = tf.cast(tf.floor((landmarks + 1) / 2 * size), tf.int32)
-  columns = tf.one_hot(pixels[..., 0], size)  # All zeros for a point outside.
-  rows = tf.one_hot(pixels[..., 1], size)
-  counts = tf.einsum('bpy,bpx->byx', rows, columns)
-  return 2 * tf.minimum(counts, 1.0)[..., tf.newaxis] - 1
+__all__ = ['GCGAN', 'GCGANConfig']
 
 
 class GCGAN(System):

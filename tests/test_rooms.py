@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -72,6 +73,13 @@ def test_files_stay_short():
   for path in files():
     lines = len(path.read_text().splitlines())
     assert lines <= (100 if path == ROOT / 'train' / 'main.py' else 400), f'{path} has {lines} lines'
+
+
+def test_only_one_file_imports_tensorflow_graphics():
+  """Elsewhere the same import takes up to 40 seconds: see models/face3d/graphics.py."""
+  importing = re.compile(r'^\s*(from|import) tensorflow_graphics', re.MULTILINE)
+  using = [path.name for path in files() if importing.search(path.read_text())]
+  assert using == ['graphics.py']
 
 
 def test_imports_compute_nothing():

@@ -9,10 +9,8 @@ Camera axes: x to the right, y up, z towards the camera, which stands at the ori
 from typing import NamedTuple
 
 import tensorflow as tf
-from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
-from tensorflow_graphics.rendering import framebuffer, splat
-from tensorflow_graphics.rendering.camera import perspective
 
+from models.face3d.graphics import framebuffer, perspective, rotation_matrix_3d, splat
 from models.face3d.rasterize import Raster, interpolate, rasterize
 from models.face3d.shading import Light, shade, vertex_normals
 

@@ -8,7 +8,8 @@ import math
 from typing import NamedTuple
 
 import tensorflow as tf
-from tensorflow_graphics.rendering.reflectance import blinn_phong, lambertian
+
+from models.face3d.graphics import blinn_phong, lambertian
 
 # Bands of a clamped cosine over pi: from radiance to irradiance over pi (Ramamoorthi and Hanrahan 2001, equation 8).
 _COSINE_BANDS = (1.0, 2 / 3, 2 / 3, 2 / 3, 1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 4)

@@ -45,10 +45,19 @@ def grid_sample(images: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
   return tf.reshape(tf.reduce_sum(four * weights, axis=2), [-1, rows, columns, channels])
 
 
-def warp(images: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
-  """Pictures [B, H, W, C] looked up along a flow [B, h, w, 2] of any size -> [B, H, W, C]."""
+def warp(images: tf.Tensor, flow: tf.Tensor, beyond: str = 'zeros') -> tf.Tensor:
+  """Pictures looked up along a flow.
+
+  Args:
+    images: [B, H, W, C].
+    flow: [B, h, w, 2], of any size.
+    beyond: what lies outside of a picture: zeros, or its edge.
+  Returns:
+    [B, H, W, C].
+  """
   height, width = images.shape[1:3]
-  return grid_sample(images, _grid(height, width) + resize_aligned(flow, height, width))
+  places = _grid(height, width) + resize_aligned(flow, height, width)
+  return grid_sample(images, tf.clip_by_value(places, -1.0, 1.0) if beyond == 'edge' else places)
 
 
 def backward_flow(flow: tf.Tensor, form: str = 'fixed_point') -> tf.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from input_pipeline import alignment, boxes, ganfaces, renders, scenes, shards, stand_ins
+from input_pipeline import alignment, boxes, ganfaces, renders, scenes, shards, stand_ins, worlds
 from models.config import ConfigError
 from models.face3d import draw_light, load_face_model
 from models.face3d.shading import irradiance
@@ -137,7 +137,7 @@ def test_eyes_of_renders_stand_ins_and_photographs_agree(cache):
   looks = [world.person(person) for person in world.people('pairs') for _ in range(2)]
   mine = {key: found[key] for key in ('expression', 'pose', 'light')}
   mine |= {key: np.stack([getattr(look, key) for look in looks]) for key in ('identity', 'albedo')}
-  noise = np.stack([scenes.draw_noise(scenes.generator(row)) for row in range(len(looks))])
+  noise = np.stack([scenes.draw_noise(worlds.generator(row)) for row in range(len(looks))])
   mine['translation'] = scenes.stand(model, mine['identity'], mine['expression'], mine['pose'], noise)
   eyes['stand-ins'] = ganfaces.eye_centres(scenes.render_plain(model, mine, 16)[1])
   if SHARED.is_dir():
@@ -217,7 +217,7 @@ def test_photographs_that_do_not_fit_are_refused(fields, message, tmp_path):
 def test_a_model_without_paint_cannot_stand_in(tmp_path, monkeypatch):
   model = load_face_model()
   bare = type('Bare', (), {'extras': {}, '__getattr__': lambda self, name: getattr(model, name)})()
-  monkeypatch.setattr(stand_ins, 'load_face_model', lambda path: bare)
+  monkeypatch.setattr(worlds, 'load_face_model', lambda path: bare)
   with pytest.raises(ConfigError, match='^face_model=.* has no painted skin.*--dataset=PATH'):
     stand_ins.stand_in_dataset(make(tmp_path))
   assert shards.read_fingerprint(str(tmp_path)) is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from input_pipeline import dataset, facecycle, talking_heads
+from input_pipeline import dataset, facecycle, talking_heads, worlds
 from models.config import ConfigError
 from models.facecycle_config import FaceCycleConfig
 
@@ -99,6 +99,6 @@ def test_it_is_rendered_once(pipeline, capsys):
 
 def test_a_model_without_paint_is_refused(tmp_path, monkeypatch):
   plain = type('Plain', (), {'extras': {}})()
-  monkeypatch.setattr(talking_heads, 'load_face_model', lambda path: plain)
+  monkeypatch.setattr(worlds, 'load_face_model', lambda path: plain)
   with pytest.raises(ConfigError, match='has no painted skin'):
     talking_heads.render_dataset(FaceCycleConfig.tiny(data_dir=str(tmp_path), **SETTINGS))

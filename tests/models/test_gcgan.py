@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from models.config import ConfigError
-from models.gcgan import GCGAN, GCGANConfig, critic_network, draw_landmarks, embedding_network, generator_network
+from models.gcgan import GCGAN, GCGANConfig
+from models.gcgan_networks import critic_network, draw_landmarks, embedding_network, generator_network
 from models.layers import Adam, ChannelLayerNorm, StepDecay
 from tests.models.builders import assert_steps_agree, numbers
 
@@ -50,6 +51,7 @@ def test_paper_size_builds_and_steps():
 
 @pytest.mark.parametrize(['changes', 'count'], [
     ({}, 21_380_681), ({'skip': 'concat'}, 21_483_081),
+    ({'output': 'blend'}, 21_382_282), ({'output': 'warp'}, 21_385_484),
     ({'condition': 'onehot', 'pretrain_steps': 0}, 21_274_185),
     ({'condition': 'landmark_image', 'pretrain_steps': 0}, 21_251_209)])
 def test_generator_parameters(changes, count):
@@ -62,6 +64,24 @@ def test_embedding_and_critic_parameters_and_shapes():
   assert sizes(critic) == (4_321_281, 0)
   assert [layer.output.shape[1:] for layer in critic.layers if isinstance(layer, tf.keras.layers.Conv2D)] == [
       (32, 32, 64), (16, 16, 128), (8, 8, 256), (4, 4, 512), (2, 2, 1)]
+
+
+def test_a_picture_is_laid_over_the_input_moved():
+  generator = generator_network(GCGANConfig.tiny(output='warp'))
+  maps = generator.get_layer('maps')
+  batch = make_batch(GCGANConfig.tiny())
+  show = lambda: generator([batch['input_image'], tf.zeros([4, 32])], training=False).numpy()  # noqa: E731
+  maps.kernel.assign(tf.zeros_like(maps.kernel))
+
+  columns = 3 * 2 / 31  # Half a picture is 31 / 2 columns wide.
+  maps.bias.assign([-100.0, columns * 10, 0.0])
+  moved = show()
+  np.testing.assert_allclose(moved[:, :, :-3], batch['input_image'][:, :, 3:], atol=1e-5)
+  np.testing.assert_allclose(moved[:, :, -2:], np.repeat(batch['input_image'][:, :, -1:], 2, axis=2), atol=1e-5)
+  maps.bias.assign([100.0, columns * 10, 0.0])
+  picture = show()
+  maps.bias.assign([np.log(0.25 / 0.75), 0.0, 0.0])
+  np.testing.assert_allclose(show(), 0.25 * picture + 0.75 * batch['input_image'], atol=1e-5)
 
 
 def test_initial_weights():

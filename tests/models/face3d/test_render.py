@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_graphics.geometry.representation.mesh import normals as tfg_normals
-from tensorflow_graphics.math import spherical_harmonics
 
 from models.face3d.render import Camera, Pose, downsample, make_camera, place, project, render
 from models.face3d.shading import Light, ambient_light, harmonics_basis, irradiance, shade, vertex_normals
@@ -37,6 +35,8 @@ def lamp(direction, color=(1., 1., 1.), batch=1):
 
 
 def test_harmonics_equal_those_of_tensorflow_graphics():
+  from tensorflow_graphics.math import spherical_harmonics
+
   directions = unit(np.random.default_rng(0).normal(size=[50, 3]))
   theta, phi = np.arccos(directions[:, 2:]), np.arctan2(directions[:, 1:2], directions[:, :1])
   degree, order = spherical_harmonics.generate_l_m_permutations(2)
@@ -59,10 +59,12 @@ def test_irradiance_is_the_cosine_weighted_mean_of_the_radiance():
 
 
 def test_normals_equal_those_of_tensorflow_graphics_and_have_finite_gradients():
+  from tensorflow_graphics.geometry.representation.mesh import normals
+
   points, triangles = sphere()
   points = np.stack([points, points * [1, 2, .5] + np.random.default_rng(2).normal(size=points.shape) * .02])
   ours = vertex_normals(tf.constant(points, tf.float32), triangles)
-  theirs = tfg_normals.vertex_normals(tf.constant(points, tf.float32), np.stack([triangles] * 2))
+  theirs = normals.vertex_normals(tf.constant(points, tf.float32), np.stack([triangles] * 2))
   np.testing.assert_allclose(ours, theirs, atol=1e-5)
   assert (np.sum(ours[0] * points[0], -1) > .9).all()
   alone = tf.constant([[[0., 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5]]])  # no triangle at the last vertex
