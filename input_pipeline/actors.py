@@ -35,6 +35,7 @@ _LONG = 1.3  # Hair that falls so far (10 cm) is long.
 _SWAY = (0.16, 0.06)  # Standard deviation of the head's place across and up (10 cm), and of its nearness to the camera.
 _NEARNESS = 0.03
 _SMOOTH = 0.8  # Seconds: standard deviation of the smoothing of the place.
+_SPEAKS_UP = 1.6  # How much wider than in `talking_heads` mouths open: speech has to be seen in small pictures.
 _BEYOND = 1.5  # How much farther heads turn in the second held-out clip.
 _DRAW = ('expressions', 'face_mesh', 'hair', 'morphable', 'people', 'portrait', 'rasterize', 'render', 'shading')
 
@@ -224,6 +225,8 @@ def draw_motion(world: World, performer: str, clip: str, count: int) -> dict[str
     for name in ('coefficients', 'expression', 'angles')
   }
   motion['coefficients'] = np.clip(motion['coefficients'], 0.0, 1.0)
+  if 'jawOpen' in world.model.expression_names:
+    motion['expression'][:, world.model.expression_names.index('jawOpen')] *= _SPEAKS_UP
   motion['expression'] = np.clip(motion['expression'], 0.0, 1.2)
   motion['angles'] *= _BEYOND if clip == 'far' else 1.0
   random = worlds.generator(made['world_seed'], 43, place)

@@ -260,7 +260,7 @@ class TwoDomains:
 
   def masks_of(self, domain: str, split: str, frames: Sequence[int] | np.ndarray) -> np.ndarray:
     """[N, S, S, 1] float32 in {0, 1}: the masks of `pictures`."""
-    return np.float32(self._middle(domain, split, frames, self._mask, 1) > 127)
+    return (self._middle(domain, split, frames, self._mask, 1) > 127).astype(np.float32)
 
   def _middle(self, domain: str, split: str, frames: Sequence[int] | np.ndarray, key: str, channels: int) -> np.ndarray:
     load_size, size = self.config.load_size, self.config.image_size
