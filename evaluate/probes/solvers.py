@@ -39,7 +39,7 @@ def predict_labels(
   if len(np.unique(labels[train])) < 2:
     return np.full(len(tested), np.nan)
   solver = _choose(
-    lambda strength, count: LogisticRegression(C=1 / (strength * count), max_iter=200),
+    lambda strength, count: LogisticRegression(C=1 / (strength * count), tol=1e-3, max_iter=200),
     _LOGISTIC,
     lambda found, truth: np.mean(found != truth),
     features, labels, train, validation, refit,
