@@ -7,7 +7,6 @@ discriminators, and two of them. Where the paper is silent or contradicts its co
 `FaceOffConfig`, named [paper], [released code], [CycleGAN] or [choice].
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -60,7 +59,7 @@ class FaceOff(System):
     config = self.config
     rate = LinearDecay(self.step, config.learning_rate, config.constant_steps, config.decay_steps)
     if config.optimizer == 'rmsprop':
-      # Of PyTorch, squared, as Keras adds it under the root: there its own 1e-7 would drown the slopes of clipped critics.
+      # PyTorch's, squared, as Keras adds it under the root; there its own 1e-7 would drown a clipped critic's slopes.
       optimizer = tf.keras.optimizers.RMSprop(rate, rho=0.99, epsilon=1e-16)
     else:
       moments = (0.0, 0.9) if config.adversarial == 'wgan_gp' else (0.5, 0.999)
@@ -222,7 +221,7 @@ class FaceOff(System):
     """Functions of the SavedModel, uint8 `images` [N, S, S, 3] in and out: `a2b` (also `serving_default`), `b2a`."""
     spec = tf.TensorSpec([None, self.config.image_size, self.config.image_size, 3], tf.uint8, name='images')
 
-    def serve(direction: str) -> Callable:
+    def serve(direction: str) -> Any:
       def served(images: tf.Tensor) -> dict[str, tf.Tensor]:
         shown = self.translate(tf.cast(images, tf.float32) / 127.5 - 1, direction)
         return {'images': tf.cast(tf.round(tf.clip_by_value((shown + 1) * 127.5, 0, 255)), tf.uint8)}
