@@ -61,7 +61,7 @@ def predict_values(
   solver = _choose(
     lambda strength, count: Ridge(alpha=strength * count),
     _RIDGE,
-    lambda found, truth: np.abs(found - truth).mean(),
+    lambda found, truth: np.abs(found.reshape(truth.shape) - truth).mean(),
     features, values.astype(np.float32), train, validation, refit,
   )  # fmt: skip
   return solver.predict(features[tested]).reshape(len(tested), -1)  # Of one value it gives no second axis.

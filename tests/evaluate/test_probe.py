@@ -50,7 +50,7 @@ def test_the_strength_is_chosen_on_the_validation_rows(monkeypatch):
   signal = 2 * values[:, :1] + random.normal(size=[600, 1])
   rows = np.split(np.arange(600), [150, 300])
   found = solvers.predict_values(values.astype(np.float32), signal, *rows)
-  assert found.shape == (300, 1) and np.abs(found - signal[300:]).mean() < 1.5  # Without any features 1.8.
+  assert found.shape == (300, 1) and np.abs(found - signal[300:]).mean() < 1.2  # Without any features 1.7.
   # A weak penalty fits the noise of 150 rows: the choice did something.
   weak = solvers.Ridge(alpha=1e-3).fit(values[:150], signal[:150]).predict(values[300:])
   assert np.abs(weak.reshape(-1) - signal[300:, 0]).mean() > 1.2 * np.abs(found - signal[300:]).mean()
@@ -122,10 +122,11 @@ def test_pairs_of_a_person_are_of_two_tracks():
   np.testing.assert_array_equal(alone.first, verification.make_pairs(frames.person, 60).first)
 
 
-def test_the_command_probes_rendered_people(model, tmp_path, capsys):
+def test_the_command_probes_rendered_people(model, tmp_path, capsys, monkeypatch):
   run = tmp_path / 'run'
   run.mkdir()
   model.phase = 'train'
+  monkeypatch.setattr(renders, 'DRAWS', 2)
   runs.save_flags(model.config, run)
   runs.save_checkpoint(tf.train.Checkpoint(system=model), run, 'train', 0, keep=1)
   assert commands.run(probe.main, ['probe', f'--workdir={run}']) == 0
@@ -152,7 +153,7 @@ def test_the_command_probes_rendered_people(model, tmp_path, capsys):
   assert 'pretrained:gcgan is a run of gcgan: probes are of facecycle' in capsys.readouterr().err
 
 
-def test_photographs_and_a_first_stage_alone_have_fewer_rows(model, monkeypatch):
+def test_photographs_have_no_rows(model, monkeypatch):
   class Photographs:
     rendered = False
 

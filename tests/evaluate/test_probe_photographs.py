@@ -48,7 +48,7 @@ def test_rafdb(model, tmp_path):
   assert find_row(rows, 'expression_accuracy_sgd', 'random_network')['count'] == 9
   sgd_row = find_row(rows, 'expression_accuracy_sgd')
   assert find_row(rows, 'expression_accuracy_sgd_batches')['value'] == pytest.approx(sgd_row['value'])  # One batch.
-  assert find_row(rows, 'expression_accuracy', slice='neutral')['count'] == 1
+  assert find_row(rows, 'expression_accuracy', slice='neutral')['count'] == 2
 
 
 def test_batches_of_the_released_code_count_alike(monkeypatch, model):
