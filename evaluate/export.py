@@ -21,6 +21,7 @@ import tensorflow as tf
 from absl import flags
 
 from evaluate.model_card import model_card
+from evaluate.provenance import model_version
 from evaluate.results import read_results
 from models import commands, pretrained, runs
 
@@ -40,9 +41,10 @@ _MOST_BYTES = 8_000_000  # A pretrained model comes with every copy of the proje
 # What each setting may be where nothing but the project's own rendered people was used. dlib's descriptor, which a loss
 # may listen to, is CC0 itself.
 _OURS = {
-  'dataset': ('synthetic',),
+  'dataset': ('synthetic', 'synthetic_video'),
   'auxiliary_dataset': ('', 'synthetic'),
   'face_model': ('',),
+  'vgg19_weights': ('',),
   'pairs': ('',),
   'embedding': ('dlib', 'untrained'),
 }
@@ -123,6 +125,38 @@ def load(path: str | Path, wanted: Sequence[str] = ('serving_default',)) -> Mapp
       'export the run again with `python -m evaluate.export`'
     )
   return {name: _keep(loaded, name) for name in loaded.signatures}
+
+
+def open_model(
+  path: str | Path, wanted: Mapping[str, Sequence[str]]
+) -> tuple[Any, str, Mapping[str, Callable[..., Any]]]:
+  """Opens a run, an exported model, or a pretrained one by its name.
+
+  Args:
+    path: one of them.
+    wanted: system -> signatures that have to be there; models of other systems are refused.
+  Returns:
+    its config; its version; signature -> function.
+  Raises:
+    FileNotFoundError: if there is neither.
+    ValueError: if it is of another system, or its export lacks a signature.
+  """
+  path = runs.locate(path)
+  is_run = (path / 'flags.cfg').is_file()
+  if not is_run and not (path / 'saved_model.pb').is_file():
+    if not versions(path):
+      raise FileNotFoundError(
+        f'--model={path} is neither a run (flags.cfg) nor an exported model (saved_model.pb); pretrained:gcgan comes '
+        'with the project'
+      )
+    path = path / str(versions(path)[-1])
+  config = runs.load_config(path if is_run else path / 'assets.extra')
+  if config.system not in wanted:
+    raise ValueError(f'--model={path} is a model of {config.system}: one of {" or ".join(wanted)} is needed')
+  if not is_run:
+    return config, f'{model_version()} export {path.name}', load(path, wanted[config.system])
+  model = runs.restore(path)
+  return config, model_version(int(model.step)), model.signatures()
 
 
 def _keep(loaded: Any, name: str) -> Callable[..., Any]:

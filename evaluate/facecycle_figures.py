@@ -55,11 +55,10 @@ def figure6(model: Any, unseen: Unseen, rows: np.ndarray) -> tuple[dict[str, np.
   if unseen.true_transfer is not None:
     columns['true transfer'] = unseen.true_transfer.images[rows]
   if trained:
-    columns['identity of driver'] = in_batches(model.identity_swap, images, drivers)
-  note = 'flow: the hue is where a pixel is fetched from, white is no motion, '
-  note += f'the fullest colour {longest / 2:.3f} of the width'
+    columns['swapped identity'] = in_batches(model.identity_swap, images, drivers)
+  note = f'flow: white is no motion, full colour {longest / 2:.3f} of the width'
   if trained:
-    note += '; the last picture: what is left of the input, with the identity of the driver'
+    note += '; swapped identity: the mean face of the input with the identity of the driver'
   return columns, note
 
 

@@ -315,8 +315,8 @@ def _write_table(
     'number': pa.array(made['number'].astype(np.int32)),
     'kept': pa.array(kept),
     **{name: pa.array(made[name]) for name in (*score_names(job.config), 'confidence')},
-    'landmarks': _rows(made['landmarks'].reshape(len(files), -1)),
-    **{f'{name}_parameters': _rows(part) for name, part in zip(sizes, parts, strict=True)},
+    'landmarks': list_column(made['landmarks'].reshape(len(files), -1)),
+    **{f'{name}_parameters': list_column(part) for name, part in zip(sizes, parts, strict=True)},
   }
   with open(job.records(unit), 'rb') as file:
     checksum = hashlib.file_digest(file, 'sha256').hexdigest()
@@ -327,8 +327,8 @@ def _write_table(
   shards.write_atomically(job.table(unit), content.getvalue())
 
 
-def _rows(values: np.ndarray) -> Any:
-  """[N, D] as N lists of length D."""
+def list_column(values: np.ndarray) -> Any:
+  """[N, D] as a column of N lists of length D, float32."""
   import pyarrow as pa
 
   flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))

@@ -15,6 +15,12 @@ _TITLES = {
     'shows a photographed person with the facial expression of given landmarks',
     'Qiao et al. 2018, https://arxiv.org/abs/1802.01822',
   ),
+  'facecycle': (
+    'FaceCycle',
+    'maps a face to codes of its expression and pose and of its identity, makes it neutral and frontal, and shows one '
+    'person as another one looks',
+    'Chang et al. 2021, https://arxiv.org/abs/2108.03427',
+  ),
   'nn4': (
     'NN4',
     'maps a face to a code near those of the same person; to train and judge generators, not to identify people',
@@ -33,7 +39,7 @@ def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, 
     facts: name -> text, more lines of the card's table.
   """
   title, what, paper = _TITLES.get(config.system, (config.system, 'makes pictures of faces', 'see docs'))
-  rendered = config.dataset == 'synthetic'
+  rendered = config.dataset in ('synthetic', 'synthetic_video')
   data = (
     f"Rendered faces only: {config.identities} people of the project's own face world "
     f'(world seed {config.world_seed}), one in ten of them held out, '

@@ -170,4 +170,4 @@ def test_user_errors_are_one_line(run, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1
   with pytest.raises(FileNotFoundError, match='is neither a run'):
-    transfer.open_model(empty)
+    export.open_model(empty, {})
