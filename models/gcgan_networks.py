@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from models.gcgan_config import GCGANConfig
 from models.layers import ChannelLayerNorm
-from models.layers.warping import warp
+from models.layers.warping import cubic_sample, warp
 
 __all__ = ['CODE', 'LANDMARKS', 'critic_network', 'draw_landmarks', 'embedding_network', 'generator_network']
 
@@ -117,7 +117,7 @@ def _lay_over(image: tf.Tensor, picture: tf.Tensor, maps: tf.Tensor) -> tf.Tenso
     [B, S, S, 3].
   """
   mask = tf.sigmoid(maps[..., :1])
-  below = warp(image, 0.1 * maps[..., 1:], beyond='edge') if maps.shape[-1] == 3 else image
+  below = warp(image, 0.1 * maps[..., 1:], cubic_sample) if maps.shape[-1] == 3 else image
   return mask * picture + (1 - mask) * below
 
 

@@ -5,10 +5,11 @@ first cell to 1 in the middle of the last one (`align_corners`). A flow for one 
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
-__all__ = ['backward_flow', 'flow_colours', 'grid_sample', 'resize_aligned', 'warp']
+__all__ = ['backward_flow', 'cubic_sample', 'flow_colours', 'grid_sample', 'resize_aligned', 'warp']
 
 _FIXED_POINT_STEPS = 5
 
@@ -45,19 +46,40 @@ def grid_sample(images: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
   return tf.reshape(tf.reduce_sum(four * weights, axis=2), [-1, rows, columns, channels])
 
 
-def warp(images: tf.Tensor, flow: tf.Tensor, beyond: str = 'zeros') -> tf.Tensor:
-  """Pictures looked up along a flow.
+def cubic_sample(images: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+  """Pictures at given places by Catmull-Rom splines, which keep the detail that bilinear sampling blurs.
 
   Args:
     images: [B, H, W, C].
-    flow: [B, h, w, 2], of any size.
-    beyond: what lies outside of a picture: zeros, or its edge.
+    places: [B, h, w, 2] x and y in [-1, 1]; outside counts as on the edge.
   Returns:
-    [B, H, W, C].
+    [B, h, w, C]; it may overshoot the range of the pictures a little.
   """
+  height, width, channels = images.shape[1:]
+  rows, columns = places.shape[1:3]
+  size = tf.constant([width, height], tf.float32)
+  places = (tf.clip_by_value(tf.cast(places, tf.float32), -1.0, 1.0) + 1) / 2 * (size - 1)
+  corner = tf.stop_gradient(tf.clip_by_value(tf.floor(places), 0.0, size - 2))
+  across, down = tf.unstack(_catmull_rom(places - corner), axis=-2)  # [B, h, w, 4] each.
+  column, row = tf.unstack(tf.cast(corner, tf.int32), axis=-1)
+  padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], 'SYMMETRIC')
+  first = tf.reshape(row * (width + 2) + column, [-1, rows * columns, 1])
+  offsets = [r * (width + 2) + c for r in range(4) for c in range(4)]
+  cells = tf.gather(tf.reshape(padded, [-1, (height + 2) * (width + 2), channels]), first + offsets, batch_dims=1)
+  weights = tf.reshape(down[..., :, tf.newaxis] * across[..., tf.newaxis, :], [-1, rows * columns, 16, 1])
+  values = tf.reduce_sum(cells * tf.cast(weights, images.dtype), axis=2)
+  return tf.reshape(values, [-1, rows, columns, channels])
+
+
+def _catmull_rom(t: tf.Tensor) -> tf.Tensor:
+  """Weights [..., 4] of the four cells around a place that lies t in [0, 1] behind the second one."""
+  return tf.stack([((2 - t) * t - 1) * t, (3 * t - 5) * t * t + 2, ((4 - 3 * t) * t + 1) * t, (t - 1) * t * t], -1) / 2
+
+
+def warp(images: tf.Tensor, flow: tf.Tensor, sample: Callable = grid_sample) -> tf.Tensor:
+  """Pictures [B, H, W, C] looked up along a flow [B, h, w, 2] of any size -> [B, H, W, C]."""
   height, width = images.shape[1:3]
-  places = _grid(height, width) + resize_aligned(flow, height, width)
-  return grid_sample(images, tf.clip_by_value(places, -1.0, 1.0) if beyond == 'edge' else places)
+  return sample(images, _grid(height, width) + resize_aligned(flow, height, width))
 
 
 def backward_flow(flow: tf.Tensor, form: str = 'fixed_point') -> tf.Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.warping import backward_flow, flow_colours, grid_sample, resize_aligned, warp
+from models.layers.warping import backward_flow, cubic_sample, flow_colours, grid_sample, resize_aligned, warp
 
 
 def plain_grid_sample(image, places):
@@ -97,3 +97,23 @@ def test_colours_of_a_flow():
   still, right, left = flow_colours(flow)[0, 0].numpy()
   np.testing.assert_allclose(still, [1, 1, 1])
   np.testing.assert_allclose(right, -left, atol=1e-5)  # Opposite directions have opposite hues.
+
+
+def test_cubic_sampling_equals_a_plain_loop_and_shows_places_of_cells_as_they_are():
+  draw = np.random.default_rng(0)
+  images, places = draw.normal(size=[2, 5, 7, 3]), draw.uniform(-1.2, 1.2, [2, 3, 4, 2])
+  expected, padded = np.zeros([2, 3, 4, 3]), np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)], 'edge')
+
+  def weights(t):  # Keys 1981 with a = -1/2, by the distance of each of the four cells.
+    d = np.abs(np.array([1 + t, t, 1 - t, 2 - t]))
+    return np.where(d <= 1, 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2)
+
+  for place in np.ndindex(2, 3, 4):
+    x, y = (np.clip(places[place], -1, 1) + 1) / 2 * [6, 4]
+    column, row = min(int(x), 5), min(int(y), 3)
+    cells = padded[place[0], row:row + 4, column:column + 4]
+    expected[place] = np.einsum('r,c,rck->k', weights(y - row), weights(x - column), cells)
+  sampled = cubic_sample(*(tf.constant(v, tf.float32) for v in (images, places)))
+  np.testing.assert_allclose(sampled, expected, atol=1e-5)
+  still = warp(tf.constant(images, tf.float32), tf.zeros([2, 2, 2, 2]), cubic_sample)
+  np.testing.assert_allclose(still, images, atol=1e-5)
