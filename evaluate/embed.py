@@ -140,7 +140,7 @@ def _write_projector(folder: Path, found: Codes) -> None:
   folder.mkdir(exist_ok=True)
   across = int(np.ceil(np.sqrt(len(found.file))))
   tile = min(_TILE, _MOST_PIXELS // across)
-  config = projector.ProjectorConfig()
+  config: Any = projector.ProjectorConfig()
   for name, values in found.codes.items():
     lines = ('\t'.join(f'{value:.6g}' for value in row) for row in values)
     write_atomically(str(folder / f'{name}.tsv'), '\n'.join(lines) + '\n')
