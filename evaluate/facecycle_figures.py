@@ -55,10 +55,10 @@ def figure6(model: Any, unseen: Unseen, rows: np.ndarray) -> tuple[dict[str, np.
   if unseen.true_transfer is not None:
     columns['true transfer'] = unseen.true_transfer.images[rows]
   if trained:
-    columns['swapped identity'] = in_batches(model.identity_swap, images, drivers)
+    columns['new identity'] = in_batches(model.identity_swap, images, drivers)
   note = f'flow: white is no motion, full colour {longest / 2:.3f} of the width'
   if trained:
-    note += '; swapped identity: the mean face of the input with the identity of the driver'
+    note += '; new identity: the mean face of the input with the identity of the driver'
   return columns, note
 
 
