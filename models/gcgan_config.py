@@ -24,9 +24,9 @@ class GCGANConfig(DataConfig, RunConfig):
   n_skips: int = option(1, 'Connections from encoder to decoder, from the outermost (half size) inwards: 1 [paper], 3 '
                         '[released code].', low=0, high=3)
   skip: str = option('add', 'How a skip joins: add [released code] or concat.', choices=('add', 'concat'))
-  output: str = option('image', "What the generator's last layer holds: image, the picture [paper]; blend, a picture "
-                       'and where to lay it over the input [GANimation]; warp, the same, and how to move the input '
-                       'first: what does not change keeps its detail.', choices=('image', 'blend', 'warp'))
+  composition: str = option('image', 'What the generator shows: image, what it draws [paper]; blend, that laid over '
+                            'the input where it says so [GANimation]; warp, the same over the input moved, whose '
+                            'detail stays.', choices=('image', 'blend', 'warp'))
   output_norm: bool = option(True, 'Batch normalisation before the last tanh: true [paper], false [released code].')
   fix_norm: bool = option(False, 'In the game the generator normalises by its averages, as when it is used, and not by '
                           'the batch [paper]: what a rare picture does to it is seen, and unlearnt.')

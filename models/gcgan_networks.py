@@ -100,8 +100,8 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
   if config.output_norm:
     picture = layers.norm(dtype='float32')(picture)
   picture = tf.keras.layers.Activation('tanh', dtype='float32')(picture)
-  if config.output != 'image':
-    maps = layers.conv(3 if config.output == 'warp' else 1, 1, dtype='float32', name='maps')(values)
+  if config.composition != 'image':
+    maps = layers.conv(3 if config.composition == 'warp' else 1, 1, dtype='float32', name='maps')(values)
     picture = _lay_over(image, picture, maps)
   return tf.keras.Model([image, condition], picture, name='generator')
 

@@ -51,7 +51,7 @@ def test_paper_size_builds_and_steps():
 
 @pytest.mark.parametrize(['changes', 'count'], [
     ({}, 21_380_681), ({'skip': 'concat'}, 21_483_081),
-    ({'output': 'blend'}, 21_382_282), ({'output': 'warp'}, 21_385_484),
+    ({'composition': 'blend'}, 21_382_282), ({'composition': 'warp'}, 21_385_484),
     ({'condition': 'onehot', 'pretrain_steps': 0}, 21_274_185),
     ({'condition': 'landmark_image', 'pretrain_steps': 0}, 21_251_209)])
 def test_generator_parameters(changes, count):
@@ -67,7 +67,7 @@ def test_embedding_and_critic_parameters_and_shapes():
 
 
 def test_a_picture_is_laid_over_the_input_moved():
-  generator = generator_network(GCGANConfig.tiny(output='warp'))
+  generator = generator_network(GCGANConfig.tiny(composition='warp'))
   maps = generator.get_layer('maps')
   batch = make_batch(GCGANConfig.tiny())
   show = lambda: generator([batch['input_image'], tf.zeros([4, 32])], training=False).numpy()  # noqa: E731

@@ -151,7 +151,7 @@ OWN = {
         'expressions': (7, shape(condition='onehot', pretrain_steps=0)),
         'n_skips': (3, losses()),
         'skip': ('concat', shape()),
-        'output': ('warp', shape()),
+        'composition': ('warp', shape()),
         'output_norm': (False, shape()),
         'fix_norm': (True, losses()),
         'pretrain_steps': (3, phases),
