@@ -6,6 +6,8 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on th
 
 from models.facecycle import FaceCycle
 from models.facecycle_config import FaceCycleConfig
+from models.faceoff import FaceOff
+from models.faceoff_config import FaceOffConfig
 from models.ganfaces import GANFaces
 from models.ganfaces_config import GANFacesConfig
 from models.gcgan import GCGAN
@@ -14,5 +16,5 @@ from models.registry import SYSTEMS
 from models.runs import load_config, restore
 from models.system import System
 
-__all__ = ['FaceCycle', 'FaceCycleConfig', 'GANFaces', 'GANFacesConfig', 'GCGAN', 'GCGANConfig', 'SYSTEMS', 'System',
-           'load_config', 'restore']
+__all__ = ['FaceCycle', 'FaceCycleConfig', 'FaceOff', 'FaceOffConfig', 'GANFaces', 'GANFacesConfig', 'GCGAN',
+           'GCGANConfig', 'SYSTEMS', 'System', 'load_config', 'restore']

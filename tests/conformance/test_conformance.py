@@ -22,7 +22,10 @@ ADVERSARIAL = {
                  *(f'{game}_{part}' for game in ('photo', 'render', 'pair')
                    for part in ('fake_error', 'balance', 'convergence'))),
     'facecycle': (),
+    'faceoff': ('generator_loss', 'a2b_adversarial_loss', 'b2a_adversarial_loss', 'discriminator_a_loss',
+                'discriminator_b_loss'),
     'nn4': (),
+    'recognition': (),
 }
 # The paper's networks, for the slow tests. Batch norms of four pictures that are nearly alike amplify rounding, and so
 # does the sign that Adam's first steps take: eight, and low rates.
@@ -31,7 +34,9 @@ FULL = {'toy': {},
         'gcgan': {'width': 1.0, 'image_size': 64, 'critic_steps': 5, 'warm_learning_rate': 1e-6,
                   'learning_rate_floor': 0.0, **_CALM},
         'nn4': {'width': 1.0, **_CALM},
+        'recognition': {'width': 1.0, 'head_learning_rate': 1e-6, **_CALM},
         'facecycle': {'width': 1.0, 'image_size': 64},
+        'faceoff': {'width': 1.0},
         'ganfaces': {'width': 1.0, 'image_size': 32, 'discriminator_code': 64}}
 pytestmark = [pytest.mark.usefixtures('toy_system'), pytest.mark.parametrize('name', ADVERSARIAL)]
 

@@ -12,7 +12,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from input_pipeline import PIPELINES, augmentation, synthetic, talking_heads
+from input_pipeline import PIPELINES, actors, augmentation, synthetic, talking_heads
 from models import SYSTEMS, runs
 from train.rehearsal import make_batch
 
@@ -69,6 +69,10 @@ def heads(name, changes):
   return talking_heads.dataset_path(tiny(name)) != talking_heads.dataset_path(tiny(name, **changes))
 
 
+def stage(name, changes):
+  return actors.dataset_path(tiny(name), 'B') != actors.dataset_path(tiny(name, **changes), 'B')
+
+
 def augmented(name, changes):
   step = tf.constant(0, tf.int64)
   before, after = (augmentation.draw_changes(tiny(name, **c), (0, 0), step) for c in ({}, changes))
@@ -97,7 +101,12 @@ LOOP = 'tests/train/test_loop.py::'
 GANFACES = 'tests/models/test_ganfaces.py::'
 DOMAINS = 'tests/input_pipeline/test_ganfaces.py::'
 FACECYCLE = 'tests/models/test_facecycle.py::'
+RECOGNITION = 'tests/models/test_recognition.py::'
+TWO_SETS = 'tests/input_pipeline/test_recognition.py::'
 TRACKS = 'tests/input_pipeline/test_facecycle.py::'
+STAGE = 'tests/input_pipeline/test_actors.py::'
+PEOPLE = 'tests/input_pipeline/test_faceoff.py::'
+MOVED = elsewhere(PEOPLE + 'test_further_augmentation_moves_the_mask_too')
 WEIGHTS = elsewhere(FACECYCLE + 'test_weights_and_forms_change_the_losses')
 RATES = elsewhere(FACECYCLE + 'test_the_papers_schedules')
 RUN = {
@@ -267,6 +276,77 @@ OWN = {
         'schedule_steps': (50, RATES),
         'schedule': ('cosine', elsewhere(FACECYCLE + 'test_a_cosine_schedule')),
         'ema_decay': (0.9, shape()),
+    },
+    'faceoff': {
+        'data_dir': ('elsewhere', stage),
+        'pair': ('A2D', elsewhere(STAGE + 'test_they_are_rendered_once_and_by_their_settings')),
+        'images_per_identity': (3, stage),
+        'test_frames': (5, stage),
+        'frame_rate': (6.0, stage),
+        'largest_yaw': (10.0, stage),
+        'load_size': (40, stage),
+        'world_seed': (1, stage),
+        'masks': ('person', elsewhere(STAGE + 'test_masks_are_exact')),
+        'alignment': ('enlarged', refused('stands still')),
+        'enlargement': (2.0, elsewhere(PEOPLE + 'test_data_that_does_not_fit_is_refused')),
+        'augment_flip': (False, elsewhere(PEOPLE + 'test_picture_and_mask_are_cut_out_and_mirrored_alike')),
+        **{f'augment_{name}': (0.1, MOVED) for name in ('shift', 'scale', 'colour', 'tint', 'warp')},
+        'image_size': (64, batch_shapes),
+        'width': (1 / 8, shape()),
+        'generator': ('unet', shape(blocks=0)),
+        'blocks': (3, shape()),
+        'dropout': (0.5, losses()),
+        'discriminator_layers': (2, shape()),
+        'second_discriminator_layers': (2, shape()),
+        'discriminator_share': (0.9, losses(second_discriminator_layers=2)),
+        'initial_weights': ('xavier', values),
+        'adversarial': ('wgan', losses()),
+        'critic_steps': (2, losses(pool_size=0)),
+        'clip': (0.001, losses(adversarial='wgan')),
+        'penalty_weight': (1.0, losses(adversarial='wgan_gp')),
+        'cycle_weight': (5.0, losses()),
+        'identity_weight': (0.5, losses()),
+        'ssim_weight': (1.0, losses()),
+        'ssim_form': ('single', losses(ssim_weight=1.0)),
+        'mask_weight': (1.0, losses()),
+        'crop_mask': (True, losses()),
+        'pool_size': (0, shape()),
+        'learning_rate': (1e-3, losses()),
+        'constant_steps': (0, trained(decay_steps=1)),
+        'decay_steps': (1, trained(constant_steps=0)),
+        'optimizer': ('rmsprop', losses()),
+        'ema_decay': (0.9, shape()),
+    },
+    'recognition': {
+        'dataset': ('nowhere', refused('dataset=nowhere')),
+        'face_model': ('nowhere.npz', refused('nowhere.npz')),
+        'alignment': ('paper', refused('alignment=paper is not how stand-ins')),
+        'classes': (7, refused('classes=7 is for a data set by its path')),
+        'real_share': (0.5, shape()),
+        'generated': ('', shape()),
+        'generated_classes': (3, shape()),
+        'generated_share': (0.5, elsewhere(TWO_SETS + 'test_a_fixed_share_of_each_batch_is_generated')),
+        'stand_ins': (16, shape()),
+        'images_per_identity': (4, shape()),
+        'stand_in_pairs': (6, elsewhere(TWO_SETS + 'test_renders_and_stand_ins_are_those_of_ganfaces')),
+        'identities': (5, shape()),
+        'renders_per_identity': (3, elsewhere(TWO_SETS + 'test_renders_and_stand_ins_are_those_of_ganfaces')),
+        'image_size': (64, elsewhere('tests/input_pipeline/test_identities.py::test_small_pictures_are_enlarged')),
+        'augment_flip': (True, augmented),
+        'backbone': ('nn4', shape()),
+        'width': (1 / 8, shape()),
+        'head': ('released', shape()),
+        'vgg19_weights': ('nowhere.h5', elsewhere(RECOGNITION + 'test_weights_of_imagenet_are_loaded_when_a_run_begins')),
+        'generated_gradient': (1.0, trained(learning_rate=0.01)),
+        'uniform_weight': (1.0, losses()),
+        'dropout': (0.5, losses()),
+        'weight_decay': (10.0, losses()),
+        'learning_rate': (1e-2, losses()),
+        'head_learning_rate': (1e-1, losses()),
+        'learning_rate_decay': (0.1, trained(learning_rate_decay_every=1)),
+        'learning_rate_decay_every': (1, trained(learning_rate_decay=0.1)),
+        'adam_epsilon': (1e-8, losses()),
+        'ema_decay': (0.0, shape()),
     },
     'nn4': {
         'image_size': (64, elsewhere('tests/input_pipeline/test_identities.py::test_small_pictures_are_enlarged')),
