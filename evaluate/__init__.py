@@ -20,4 +20,5 @@ EVALUATIONS: dict[str, Callable[..., list[dict[str, Any]]]] = {
   'ganfaces': new_faces,
   'facecycle': lambda *given, **options: new_people(*given, **options) + render_probes(*given, **options),
   'nn4': verify,
+  'recognition': verify,
 }

@@ -15,7 +15,7 @@ import numpy as np
 from evaluate.embeddings import DESCRIPTOR, Faces
 from evaluate.facecycle_faces import Unseen, in_batches, others_of_the_same, strangers
 from evaluate.results import Row
-from evaluate.verification import Pairs, make_pairs, verification_rows
+from evaluate.same_person import Pairs, make_pairs, verification_rows
 
 NEUTRAL, KEPT = 'neutral_identity', 'identity_kept'
 MOST = 500  # Frontalisations, and transfers.

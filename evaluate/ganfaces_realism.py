@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from evaluate import embeddings, intervals, metrics, verification
+from evaluate import embeddings, intervals, metrics, same_person
 from evaluate.ganfaces_sets import Judge, Scene, hide_background
 from evaluate.intervals import Estimate
 from evaluate.results import Measure, Row, make_row, make_rows
@@ -69,18 +69,18 @@ def figure7(codes: Codes, scene: Scene, arms: list[str], count: int = PAIRS) -> 
     the rows, and subject -> ([P] bool same, [P] squared distances) stacked as [2, P], of the first seed, to be drawn.
   """
   people = scene.renders.people
-  pairs = verification.make_pairs(people, count)
+  pairs = same_person.make_pairs(people, count)
   shown = {name: codes.subjects[name] for name in [*arms, 'renders']}
-  rows = verification.verification_rows(FIGURE7, shown, people, pairs, codes.judge, arms[0])
-  drawn = {name: np.stack([pairs.same, verification.distances(of[0], pairs)]) for name, of in shown.items()}
+  rows = same_person.verification_rows(FIGURE7, shown, people, pairs, codes.judge, arms[0])
+  drawn = {name: np.stack([pairs.same, same_person.distances(of[0], pairs)]) for name, of in shown.items()}
   try:
-    pairs = verification.make_pairs(scene.photos.people, count)
+    pairs = same_person.make_pairs(scene.photos.people, count)
   except ValueError:
     print('photographs are left out of Fig. 7: nobody held out has two of them')
     return rows, drawn
-  rows += verification.verification_rows(
+  rows += same_person.verification_rows(
     FIGURE7, {'photos': codes.photos}, scene.photos.people, pairs, codes.judge)
-  return rows, drawn | {'photos': np.stack([pairs.same, verification.distances(codes.photos, pairs)])}
+  return rows, drawn | {'photos': np.stack([pairs.same, same_person.distances(codes.photos, pairs)])}
 
 
 def distance_rows(codes: Codes, scene: Scene, slice: str, arms: list[str]) -> list[Row]:

@@ -1,217 +1,177 @@
-"""Are two pictures of one person? The figures of face verification, with intervals over people.
+"""Are two photographs, or two sets of them, of one person? Any embeddings, the first against the others.
 
-A pair's score is minus the squared distance of its codes. LFW's protocol (http://vis-www.cs.umass.edu/lfw/): as many
-pairs of one person as of two; the threshold of each tenth of the pairs is chosen on the other nine, and here the people
-of a tenth are in no other.
+    python -m evaluate.verification RUN dlib --protocol=lfw --input=LFW
+    python -m evaluate.verification RUN EXPORT NET.keras --protocol=ijba --input=IJB-A --output=DIR
+
+A model is a run or an exported model of nn4, recognition or facecycle, a .keras file, or dlib. OUTPUT/results.json has
+the figures (where no --output is given it is RUN/eval/PROTOCOL, which evaluate.compare reads), OUTPUT/roc.png the
+curves. lfw and cplfw take the 10 folds of their lists; ijba compares templates, 1:1, by thresholds that are chosen on
+the other splits; people draws pairs from folders PERSON/ANY_NAME.jpg.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from absl import flags
 
-from evaluate import intervals, metrics
-from evaluate.results import Row, make_row
+from evaluate import verification_lists as lists
+from evaluate.results import Row, summary, write_results
+from evaluate.roc import save_pairs
+from evaluate.same_person import Pairs, distances, score_rows
+from evaluate.verification_faces import open_reader, read_codes
+from models import commands, runs
 
-FOLDS = 10
+__all__ = ['pool', 'template_scores', 'verify']
+
+FARS = {'ijba': (0.01, 0.001)}  # Of the others 1e-3, LFW's VAL.
+_BETAS = np.arange(0, 21)
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_enum('protocol', 'lfw', list(lists.PICTURES), 'Which list, see above.', flag_values=FLAGS)
+flags.DEFINE_string('input', None, 'Folder of the lists and pictures.', flag_values=FLAGS, required=True)
+flags.DEFINE_string('output', '', "Folder of the results; empty is the first run's.", flag_values=FLAGS)
+flags.DEFINE_integer(
+  'pairs', 3000, 'Pairs of one person, and of two, at most, of --protocol=people; 0: all.', flag_values=FLAGS,
+  lower_bound=0
+)
 
 
-class Pairs(NamedTuple):
-  """Pairs of N pictures.
-
-  Attributes:
-    first, second: [P] numbers of the pictures.
-    same: [P] bool, whether they show one person.
-  """
-
-  first: np.ndarray
-  second: np.ndarray
-  same: np.ndarray
-
-
-def make_pairs(people: np.ndarray, count: int = 1000, seed: int = 0) -> Pairs:
-  """Draws `count` pairs of one person, spread over the people, and as many of two; fewer where there are no more.
+def verify(models: Sequence[str], protocol: str, folder: str | Path, output: str = '', pairs: int = 3000) -> list[Row]:
+  """Verification by each of the models; see the module's page.
 
   Args:
-    people: [N] whose picture each is.
-    count: of each kind; 0 means all of one person.
-    seed: of the draws.
-
-  Raises:
-    ValueError: if nobody has two pictures, or there is one person only.
-  """
-  random = np.random.default_rng(seed)
-  rounds: list[tuple[int, int, int]] = []  # (lap, first, second): everybody's first pair, then everybody's second, ...
-  for person in np.unique(people):
-    mine = random.permutation(np.flatnonzero(people == person))
-    own = mine[np.stack(np.triu_indices(len(mine), 1), axis=1)]
-    rounds += [(lap, *pair) for lap, pair in enumerate(random.permutation(own).tolist())]
-  if not rounds or len(np.unique(people)) < 2:
-    raise ValueError('verification needs two people, and somebody with two pictures')
-  rounds.sort(key=lambda one: one[0])
-  positive = np.array([one[1:] for one in rounds[: count or None]])
-  negative: set[tuple[int, int]] = set()
-  sizes = np.unique(people, return_counts=True)[1]
-  most = min(len(positive), int(len(people) ** 2 - (sizes**2).sum()) // 2)
-  while len(negative) < most:
-    a, b = random.integers(0, len(people), [2, 4 * most])
-    found = [(min(x, y), max(x, y)) for x, y in zip(a.tolist(), b.tolist(), strict=True) if people[x] != people[y]]
-    for pair in found:
-      if len(negative) < most:
-        negative.add(pair)
-  both = np.concatenate([positive, np.array(sorted(negative))])
-  return Pairs(both[:, 0], both[:, 1], np.arange(len(both)) < len(positive))
-
-
-def distances(codes: np.ndarray, pairs: Pairs) -> np.ndarray:
-  """[P] squared distances of codes [N, D], brought to length 1: between 0 and 4."""
-  codes = codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
-  return ((codes[pairs.first] - codes[pairs.second]) ** 2).sum(1).astype(np.float64)
-
-
-def pair_weights(people: np.ndarray, pairs: Pairs, weights: np.ndarray) -> np.ndarray:
-  """How often each pair counts where each picture counts so often: [..., P] from [..., N].
-
-  A person drawn twice gives twice the pairs, not four times: those of one person are divided by how often it was drawn.
-  """
-  result = weights[..., pairs.first] * weights[..., pairs.second]
-  owner = people[pairs.first]
-  for person in np.unique(owner[pairs.same]):
-    mine = pairs.same & (owner == person)
-    drawn = weights[..., people == person].mean(-1, keepdims=True)
-    result[..., mine] /= np.maximum(drawn, 1e-12)
-  return result
-
-
-def equal_error_rate(
-  positive: np.ndarray,
-  negative: np.ndarray,
-  positive_weights: np.ndarray | None = None,
-  negative_weights: np.ndarray | None = None,
-) -> np.ndarray:
-  """The error where as many pairs of one person are refused as of two are accepted.
-
-  Args: as `metrics.auc`, of the scores of pairs; larger is more alike.
-
+    models: the first is `model` in the rows, the others go by their names.
+    protocol: lfw, cplfw, ijba or people.
+    folder: of the lists and pictures.
+    output: folder of the results; empty is `eval/PROTOCOL/` of the first model, a run.
+    pairs: of each kind at most, for people.
   Returns:
-    [...] in [0, 1]; the mean of the two rates at the threshold where they are nearest to each other.
+    The rows of `results.json`.
+  Raises:
+    FileNotFoundError: if a model, a list or a picture is missing.
+    ValueError: if one of them makes no sense.
   """
-  a = np.ones(len(positive)) if positive_weights is None else positive_weights
-  b = np.ones(len(negative)) if negative_weights is None else negative_weights
-  scores = np.unique(np.concatenate([positive, negative]))
-  thresholds = np.concatenate([scores, [np.inf]])  # Accepted from the threshold on, and nobody at the last.
-  below = [metrics.weight_below(*one, thresholds) for one in ((positive, a), (negative, b))]
-  refused, refused_rightly = (weight / weight[..., -1:] for weight in below)
-  accepted = 1 - refused_rightly
-  place = np.abs(refused - accepted).argmin(-1)[..., np.newaxis]
-  return (np.take_along_axis(refused, place, -1) + np.take_along_axis(accepted, place, -1))[..., 0] / 2
-
-
-def separation(
-  positive: np.ndarray,
-  negative: np.ndarray,
-  positive_weights: np.ndarray | None = None,
-  negative_weights: np.ndarray | None = None,
-) -> np.ndarray:
-  """d': difference of the mean scores over the root of the mean of their variances; arguments as above."""
-
-  def moments(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    weights = np.ones(len(values)) if weights is None else weights
-    mean = weights @ values / weights.sum(-1)
-    return mean, np.maximum(weights @ values**2 / weights.sum(-1) - mean**2, 0)
-
-  (mean_a, a), (mean_b, b) = moments(positive, positive_weights), moments(negative, negative_weights)
-  with np.errstate(divide='ignore', invalid='ignore'):
-    return (mean_a - mean_b) / np.sqrt((a + b) / 2)
-
-
-def accepted_rightly(
-  scores: np.ndarray, people: np.ndarray, pairs: Pairs, folds: int = FOLDS, tenths: np.ndarray | None = None
-) -> np.ndarray:
-  """[P] bool: whether each pair is judged rightly by the best threshold of the other people's pairs, or of the other
-  `tenths` [P], where a data set says in which each pair is."""
-  names, member = np.unique(people, return_inverse=True)
-  folds = min(folds, len(names))
-  fold = np.random.default_rng(0).permutation(len(names))[member] % folds
-  first, second = (fold[pairs.first], fold[pairs.second]) if tenths is None else (tenths, tenths)
-  right = np.zeros(len(scores), bool)
-  for number in np.unique(first):
-    mine = first == number
-    others = (first != number) & (second != number)
-    if others.any() and mine.any():
-      right[mine] = (scores[mine] >= best_threshold(scores[others], pairs.same[others])) == pairs.same[mine]
-  return right
-
-
-def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-  """The threshold, between two scores, from which on accepting makes the fewest errors."""
-  order = np.argsort(scores)
-  ordered, truth = scores[order], same[order]
-  # Errors with the first k refused: the same ones among them, and the others behind.
-  errors = np.concatenate([[0], np.cumsum(truth)]) + (~truth).sum() - np.concatenate([[0], np.cumsum(~truth)])
-  tied = np.concatenate([[False], ordered[1:] == ordered[:-1], [False]])
-  place = int(np.where(tied, len(scores) + 1, errors).argmin())
-  ends = np.concatenate([[ordered[0] - 1], ordered, [ordered[-1] + 1]])
-  return float((ends[place] + ends[place + 1]) / 2)
-
-
-def verification_rows(
-  protocol: str,
-  codes: Mapping[str, np.ndarray],
-  people: np.ndarray,
-  pairs: Pairs,
-  embedding: str | None = None,
-  subject: str = 'model',
-  tenths: np.ndarray | None = None,
-) -> list[Row]:
-  """Rows `auc`, `eer`, `verification_accuracy` and `d_prime` of each subject, and `SUBJECT_minus_OTHER` of AUC and d'.
-
-  Args:
-    protocol: its name.
-    codes: subject -> [N, D] codes of the same N pictures, or [K, N, D] of K seeds.
-    people: [N] who is on them.
-    pairs: see `make_pairs`.
-    embedding: who made the codes, where a subject is a set of pictures and not an embedding.
-    subject: the one that the others are compared with.
-    tenths: [P] in which tenth each pair is, where the data set says so.
-  """
-  weights = pair_weights(people, pairs, intervals.bootstrap_weights(people))
-  used = np.unique(np.concatenate([pairs.first, pairs.second]))
-  size = len(pairs.first), len(np.unique(people[used]))
-  rows: list[Row] = []
-  compared: dict[str, dict[str, Any]] = {metric: {} for metric in ('auc', 'd_prime')}
-  seeds = {name: len(values) if values.ndim == 3 else 1 for name, values in codes.items()}
-  for name, values in codes.items():
-    statistics: dict[str, list] = {metric: [] for metric in ('auc', 'eer', 'verification_accuracy', 'd_prime')}
-    for one in values if values.ndim == 3 else [values]:
-      scores = -distances(one, pairs)
-      statistics['auc'].append(_over_pairs(metrics.auc, scores, pairs.same))
-      statistics['eer'].append(_over_pairs(equal_error_rate, scores, pairs.same))
-      right = accepted_rightly(scores, people, pairs, tenths=tenths)
-      statistics['verification_accuracy'].append(intervals.mean_of(right * 1.0))
-      statistics['d_prime'].append(_over_pairs(separation, scores, pairs.same))
-    for metric, of_seeds in statistics.items():
-      statistic = intervals.over_seeds(of_seeds) if values.ndim == 3 else of_seeds[0]
-      rows.append(
-        make_row(protocol, metric, name, 'all', _estimate(statistic, weights), *size, seeds[name], embedding=embedding)
-      )
-      if metric in compared:
-        compared[metric][name] = statistic
-  for metric, found in compared.items():
-    for name, other in found.items():
-      if name != subject and subject in found:
-        value = _estimate(lambda w, a=found[subject], b=other: a(w) - b(w), weights)
-        row = f'{subject}_minus_{name}'
-        rows.append(make_row(protocol, metric, row, 'all', value, *size, seeds[subject], embedding=embedding))
+  start = time.time()
+  target = _target(models[0], protocol, output)
+  readers = {}
+  for place, name in enumerate(models):
+    reader = open_reader(name)
+    key = reader.name if place else 'model'
+    if key in readers:
+      raise ValueError(f'{name} is given twice')
+    readers[key] = reader
+  if protocol == 'ijba':
+    names, people, chosen, folds, scores = _templates(readers, folder)
+  else:
+    names, people, chosen, folds, scores = _pictures(readers, protocol, folder, pairs)
+  rows = score_rows(protocol, scores, people, chosen, tenths=folds, fars=FARS.get(protocol, (0.001,)))
+  note = f'model is {readers["model"].name}'
+  system, _, step = _made_by(models[0])
+  write_results(target / 'results.json', system, step, str(folder), rows, note)
+  save_pairs(target, names, people, chosen, scores, folds, note)
+  print(f'\n{summary(rows, protocol)}\n\n{note}\n{target / "results.json"} ({time.time() - start:.0f} s)', flush=True)
   return rows
 
 
-def _estimate(statistic, weights: np.ndarray) -> intervals.Estimate:
-  """As `intervals.estimate`, which leaves out replicates that are no number: of few people some have one only."""
-  with np.errstate(divide='ignore', invalid='ignore'):
-    return intervals.estimate(statistic, weights)
+def _target(model: str, protocol: str, output: str) -> Path:
+  if output:
+    return Path(output).expanduser()
+  if not _made_by(model)[1]:
+    raise ValueError(f'{model} is no run, in which the results could lie: set --output=DIR')
+  return runs.output_folder(model) / 'eval' / protocol
 
 
-def _over_pairs(function, scores: np.ndarray, same: np.ndarray):
-  """The statistic of pair weights [..., P] that compares pairs of one person with pairs of two."""
-  return lambda weights: function(scores[same], scores[~same], weights[..., same], weights[..., ~same])
+def _made_by(model: str) -> tuple[str, bool, int]:
+  """System of a model, whether it is a run, and the step of its newest checkpoint."""
+  path = Path(model).expanduser()
+  if not (path / 'flags.cfg').is_file():
+    return Path(model).name, False, 0
+  config = runs.load_config(path)
+  found = runs.last_checkpoint(path, list(_phases(config)))
+  return config.system, True, found[1] if found else 0
+
+
+def _phases(config: Any) -> dict[str, int]:
+  return runs.SYSTEMS[config.system].phases(config)
+
+
+def _pictures(readers: dict, protocol: str, folder: str | Path, count: int) -> tuple:
+  """Names and people of the pictures, pairs, their tenths (None: by people), and scores by each reader."""
+  if protocol == 'people':
+    listed = lists.read_people(folder, count)
+  else:
+    listed = {'lfw': lists.read_lfw, 'cplfw': lists.read_cplfw}[protocol](folder)
+  names, people, pairs, tenths = listed.tabulate()
+  codes = read_codes(lists.find_files(folder, protocol, names), readers)
+  scores = {name: -distances(values, pairs) for name, values in codes.items()}
+  return names, people, pairs, None if protocol == 'people' else tenths, scores
+
+
+def _templates(readers: dict, folder: str | Path) -> tuple:
+  """As `_pictures`, of templates; folds are the splits."""
+  listed = lists.read_ijba(folder)
+  # A picture that is in several templates, or shows several people, is looked at once for each face.
+  _, first, row = np.unique(
+    np.array([f'{file}|{box.tolist()}' for file, box in zip(listed.files, listed.boxes, strict=True)]),
+    return_index=True,
+    return_inverse=True,
+  )
+  files = lists.find_files(folder, 'ijba', listed.files[first].tolist())
+  codes = read_codes(files, readers, listed.boxes[first])
+  scores = {}
+  for name, values in codes.items():
+    pooled, owner = pool(values[row.ravel()], listed.template, listed.media)
+    scores[name] = template_scores(pooled, owner, listed.pairs)
+  people = np.unique(listed.people, return_inverse=True)[1]
+  names = [f'{person}/{number}' for number, person in enumerate(listed.people)]
+  return names, people, listed.pairs, listed.split, scores
+
+
+def pool(codes: np.ndarray, template: np.ndarray, media: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Media pooling: the frames of a video in a template become one code, the mean of their codes of length 1.
+
+  Args:
+    codes: [I, D] of pictures.
+    template: [I] in which template each is.
+    media: [I] of which photograph or video, a number of its own in every template.
+  Returns:
+    [M, D] codes of length 1, and [M] their templates.
+  """
+  codes = codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
+  _, first, place = np.unique(media, return_index=True, return_inverse=True)
+  sums = np.zeros([len(first), codes.shape[1]])
+  np.add.at(sums, place.ravel(), codes)
+  return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), template[first]
+
+
+def template_scores(codes: np.ndarray, template: np.ndarray, pairs: Pairs) -> np.ndarray:
+  """[P] how alike two templates are: the cosines of their codes, weighted by a softmax of beta times themselves, mean
+  over beta = 0, 1, ..., 20 (Masi et al. 2016, https://arxiv.org/abs/1603.07057).
+
+  Args:
+    codes: [M, D] of length 1.
+    template: [M] the template of each.
+    pairs: of templates.
+  """
+  order = np.argsort(template, kind='stable')
+  numbers, starts = np.unique(template[order], return_index=True)
+  members = dict(zip(numbers.tolist(), np.split(codes[order], starts[1:]), strict=True))
+  scores = np.empty(len(pairs.first))
+  for place, (a, b) in enumerate(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)):
+    cosines = (members[a] @ members[b].T).ravel()
+    weights = np.exp(_BETAS[:, None] * (cosines - cosines.max()))
+    scores[place] = ((weights @ cosines) / weights.sum(1)).mean()
+  return scores
+
+
+def main(argv: list[str]) -> None:
+  words = commands.parse(FLAGS, argv, __doc__, 'MODEL')
+  verify(words, FLAGS.protocol, FLAGS.input, FLAGS.output, FLAGS.pairs)
+
+
+if __name__ == '__main__':
+  sys.exit(commands.run(main))

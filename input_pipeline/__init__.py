@@ -9,6 +9,7 @@ from input_pipeline.facecycle import Tracks
 from input_pipeline.faceoff import TwoDomains
 from input_pipeline.ganfaces import Domains
 from input_pipeline.identities import Identities
+from input_pipeline.recognition import TwoSets
 from input_pipeline.triplets import Triplets
 
 # How each system's batches are made.
@@ -18,6 +19,8 @@ PIPELINES = {
   'nn4': Identities,
   'facecycle': Tracks,
   'faceoff': TwoDomains,
+  'recognition': TwoSets,
 }
 
-__all__ = ['Domains', 'Identities', 'PIPELINES', 'PreparedDataset', 'Tracks', 'Triplets', 'TwoDomains', 'open_dataset']
+__all__ = ['Domains', 'Identities', 'PIPELINES', 'PreparedDataset', 'Tracks', 'Triplets', 'TwoDomains', 'TwoSets',
+           'open_dataset']

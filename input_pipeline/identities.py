@@ -1,6 +1,7 @@
 """Batches of NN4: labelled faces, each seen through a random square, mirrored half of the time."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,25 @@ class Identities:
       )
     return data
 
+  def rows(self, split: str) -> np.ndarray:
+    """[N] the rows of a split that are used."""
+    return np.arange(self.data.count(split))
+
   @functools.lru_cache  # noqa: B019 - a pipeline lives as long as its run
   def people_of(self, split: str) -> np.ndarray:
-    """[N] int32: of each picture of a split the number of its person, from 0 among those of the split."""
-    return np.unique(self.data.index(split)['identity'], return_inverse=True)[1].astype(np.int32)
+    """[N] int32: of each picture that is used of a split the number of its person, from 0 among them."""
+    people = self.data.index(split)['identity'][self.rows(split)]
+    return np.unique(people, return_inverse=True)[1].astype(np.int32)
+
+  def reader(self, split: str) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The function from numbers [B] of pictures that are used of a split to them, [B, S, S, 3] float32 in [-1, 1]."""
+    data, size = self.data, self.config.image_size
+    with tf.device('/CPU:0'):
+      rows = tf.constant(self.rows(split), tf.int64)
+    if not data.fits(split, size):
+      return lambda numbers: steps.to_float(data.read(split, tf.gather(rows, numbers), size))
+    images = data.images(split, size)
+    return lambda numbers: steps.to_float(tf.gather(images, tf.gather(rows, numbers)))
 
   def describe(self) -> list[str]:
     """Lines about the data set for people. Renders nothing."""
@@ -88,35 +104,20 @@ class Identities:
 
   def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
     """Batches start..stop-1 of a phase; of each the rows of one worker. Arguments and errors: `Triplets.batches`."""
-    config, data = self.config, self.data
-    size, count = config.image_size, config.batch_size
+    config, count = self.config, self.config.batch_size
     part = steps.part_of(config, worker, workers)
     seeds = steps.phase_seeds(config, phase)
-    rows_of = self._sampler(seeds)
+    rows_of, read = self._sampler(seeds), self.reader('train')
     with tf.device('/CPU:0'):
       labels = tf.constant(self.people_of('train'))
-    images = data.images('train', size) if data.fits('train', size) else None
 
     def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
       index = tf.range(count, dtype=tf.int64)
-      rows = rows_of(step * count + index)
-      corners = self._corners(seeds, step)[part]
-      changes = augmentation.draw_changes(config, seeds, step)
-      rows = rows[part]
-      pictures = data.read('train', rows, size) if images is None else tf.gather(images, rows)
-      pictures = steps.to_float(pictures)
-      if changes is not None:
-        changes = {key: value[part] for key, value in changes.items()}
-        pictures = augmentation.change_images(pictures[:, tf.newaxis], changes)[:, 0]
-      return {'image': cut(pictures, corners), 'label': tf.gather(labels, rows), 'index': index[part]}
+      rows = rows_of(step * count + index)[part]
+      image = look(config, read(rows), seeds, step, part)
+      return {'image': image, 'label': tf.gather(labels, rows), 'index': index[part]}
 
     return steps.by_step(load, start, stop)
-
-  def _corners(self, seeds: tuple[int, int], step: tf.Tensor) -> tf.Tensor:
-    """Where the squares of the global batch begin: [B, 2] int32 rows and columns."""
-    room = max(0, self.config.image_size - SIZE) + 1
-    seed = tf.stack([seeds[0] ^ seeds[1] ^ 0x2545F491, tf.cast(step, tf.int32)])
-    return tf.random.stateless_uniform([self.config.batch_size, 2], seed, 0, room, tf.int32)
 
   def _sampler(self, seeds: tuple[int, int]) -> Any:
     """The function from places [B] in the endless series of samples to rows [B] of the training split."""
@@ -147,7 +148,7 @@ class Identities:
 
     Returns:
       the keys of a batch as numpy arrays, with the middle square and labels among the people of the test split; and
-      `landmarks`: [N, 68, 2] float32 in [-1, 1] of the square.
+      `landmarks`: [N, 68, 2] float32 in [-1, 1] of the square; `file`: [N] str.
     """
     data, size = self.data, self.config.image_size
     labels = self.people_of('test')
@@ -166,7 +167,30 @@ class Identities:
       'label': labels[rows],
       'index': np.arange(len(rows), dtype=np.int64),
       'landmarks': (pixels / seen * 2 - 1).astype(np.float32),
+      'file': data.index('test')['file'][rows],
     }
+
+
+def look(config: Any, pictures: tf.Tensor, seeds: tuple[int, int], step: tf.Tensor, part: slice) -> tf.Tensor:
+  """What training sees of pictures: changed at random, and of each a random square.
+
+  Args:
+    config: with `image_size`, `batch_size` and the augmentation.
+    pictures: [N, S, S, 3] in [-1, 1], a worker's part of the batch.
+    seeds: of the phase.
+    step: number of the batch.
+    part: the worker's rows.
+
+  Returns:
+    [N, 96, 96, 3].
+  """
+  changes = augmentation.draw_changes(config, seeds, step)
+  if changes is not None:
+    changes = {key: value[part] for key, value in changes.items()}
+    pictures = augmentation.change_images(pictures[:, tf.newaxis], changes)[:, 0]
+  room = max(0, config.image_size - SIZE) + 1
+  seed = tf.stack([seeds[0] ^ seeds[1] ^ 0x2545F491, tf.cast(step, tf.int32)])
+  return cut(pictures, tf.random.stateless_uniform([config.batch_size, 2], seed, 0, room, tf.int32)[part])
 
 
 def cut(pictures: tf.Tensor, corners: tf.Tensor) -> tf.Tensor:

@@ -12,9 +12,11 @@ from models.ganfaces import GANFaces
 from models.ganfaces_config import GANFacesConfig
 from models.gcgan import GCGAN
 from models.gcgan_config import GCGANConfig
+from models.recognition import Recognition
+from models.recognition_config import RecognitionConfig
 from models.registry import SYSTEMS
 from models.runs import load_config, restore
 from models.system import System
 
 __all__ = ['FaceCycle', 'FaceCycleConfig', 'FaceOff', 'FaceOffConfig', 'GANFaces', 'GANFacesConfig', 'GCGAN',
-           'GCGANConfig', 'SYSTEMS', 'System', 'load_config', 'restore']
+           'GCGANConfig', 'Recognition', 'RecognitionConfig', 'SYSTEMS', 'System', 'load_config', 'restore']

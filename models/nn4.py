@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from models.face_codes import SIZE, FaceCodes, standardize, to_crop
 from models.layers import Adam, StepDecay
 from models.nn4_config import NN4Config
-from models.system import Batch, System
+from models.system import Batch
 
 __all__ = ['CODE', 'NN4', 'NN4Config', 'SIZE', 'nn4_network', 'standardize', 'to_crop']
 
-SIZE = 96  # Pixels of the square.
 CODE = 128
-_PICTURE = 108  # Pixels of the pictures of the paper, of which the square is cut.
 
 # Filters of each inception module: 1x1, reduction and 3x3, reduction and 5x5, and what pooling is projected to. A
 # module without 1x1 halves the picture, and what it pools stays as it is. None is a branch that is not there.
@@ -93,26 +92,7 @@ def nn4_network(
   return tf.keras.Model(images, tf.math.l2_normalize(values, axis=1, epsilon=1e-10), name='nn4')
 
 
-def standardize(images: tf.Tensor) -> tf.Tensor:
-  """What the network wants of crops [B, 96, 96, 3] in [0, 255]: (x - mean) / max(deviation, 1 / sqrt(27648)) of each.
-
-  Source: Sandberg's facenet, prewhiten.
-  """
-  return tf.image.per_image_standardization(images)
-
-
-def to_crop(images: tf.Tensor) -> tf.Tensor:
-  """The middle [B, 96, 96, 3] of pictures [B, S, S, 3]: of more than 108 pixels they are shrunk to that first, of less
-  than 96 enlarged (bilinear)."""
-  if images.shape[1] < SIZE:
-    return tf.image.resize(images, [SIZE, SIZE])
-  if images.shape[1] > _PICTURE:
-    images = tf.image.resize(images, [_PICTURE, _PICTURE], antialias=True)
-  start = (images.shape[1] - SIZE) // 2
-  return images[:, start:start + SIZE, start:start + SIZE]
-
-
-class NN4(System):
+class NN4(FaceCodes):
   """The embedding and its training, see the module's page.
 
   Batches hold `image` [B, 96, 96, 3] in [-1, 1], `label` [B], and `index` [B], a sample's place in the global batch.
@@ -146,9 +126,6 @@ class NN4(System):
     self._bottleneck = self.network.get_layer('bottleneck')
     self._trunk = tf.keras.Model(self.network.input, self.network.get_layer('features').output)
 
-  def averaged_networks(self) -> list[tf.keras.Model]:
-    return [self.network]
-
   def _trained(self) -> list[tf.Variable]:
     return self.network.trainable_variables + (self.classifier.trainable_variables if self.classifier else [])
 
@@ -165,24 +142,12 @@ class NN4(System):
     config = self.config
     with tf.GradientTape() as tape:
       features = self._trunk(standardize((images + 1) * 127.5), training=True)
-      codes = self._bottleneck(self._drop(features, index))
+      codes = self._bottleneck(self.drop(features, index))
       loss, logs = self._softmax(codes, labels) if self.classifier else self._triplet(codes, labels, index)
       if config.weight_decay > 0:
-        kernels = [v for v in self._trained() if len(v.shape) > 1]
-        # Replicas' gradients are added up, and each has all kernels.
-        logs['weight_penalty'] = tf.add_n([tf.nn.l2_loss(v) for v in kernels]) / self.replicas
+        logs['weight_penalty'] = self.weight_penalty(self._trained())
         loss += config.weight_decay * logs['weight_penalty']
     return tape.gradient(loss, self._trained()), logs
-
-  def _drop(self, features: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """Dropout [B, D] that is a function of (seed, step, place in the global batch)."""
-    config = self.config
-    if config.dropout == 0:
-      return features
-    seed = tf.stack([tf.constant(config.seed, tf.int64), self.step])
-    noise = tf.random.stateless_uniform([config.batch_size, features.shape[1]], seed, alg='philox')
-    keep = tf.gather(noise, index) >= config.dropout
-    return tf.where(keep, features / (1 - config.dropout), 0.0)
 
   def _softmax(self, codes: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """This replica's share of the mean cross-entropy of the right name, and of the share of right guesses."""
@@ -213,24 +178,3 @@ class NN4(System):
     # Each replica has the whole loss, or the loss of its own pictures: the mean over replicas either way.
     shown = triplet / self.replicas
     return (triplet if self.synchronized else shown), {'triplet_loss': shown}
-
-  # Use.
-
-  def embed(self, images: tf.Tensor) -> tf.Tensor:
-    """Codes of faces: [B, S, S, 3] in [-1, 1], cropped like the training pictures -> [B, 128] of length 1."""
-    size = self.config.image_size
-    if images.shape[1] != size and images.shape[1] != SIZE:
-      images = tf.image.resize(images, [size, size], antialias=True)
-    return self.network(standardize((to_crop(images) + 1) * 127.5), training=False)
-
-  def sample(self, batch: Batch) -> dict[str, tf.Tensor]:
-    """Each picture, and the one of the others in the batch that is nearest to it."""
-    codes = self.embed(batch['image'])
-    likeness = tf.linalg.set_diag(codes @ tf.transpose(codes), tf.fill([codes.shape[0]], -2.0))
-    return {'picture': batch['image'], 'nearest other': tf.gather(batch['image'], tf.argmax(likeness, axis=1))}
-
-  def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
-    """Functions of the SavedModel: `serving_default`, `images` uint8 [N, 96, 96, 3] -> `codes` [N, 128]."""
-    images = tf.TensorSpec([None, SIZE, SIZE, 3], tf.uint8, name='images')
-    return {'serving_default': tf.function(
-        lambda images: {'codes': self.network(standardize(tf.cast(images, tf.float32)), training=False)}, [images])}

@@ -5,6 +5,7 @@ from models.faceoff import FaceOff
 from models.ganfaces import GANFaces
 from models.gcgan import GCGAN
 from models.nn4 import NN4
+from models.recognition import Recognition
 from models.system import System
 
 SYSTEMS: dict[str, type[System]] = {
@@ -13,4 +14,5 @@ SYSTEMS: dict[str, type[System]] = {
   'facecycle': FaceCycle,
   'faceoff': FaceOff,
   'nn4': NN4,
+  'recognition': Recognition,
 }

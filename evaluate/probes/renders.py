@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate import verification
+from evaluate import same_person
 from evaluate.intervals import Estimate
 from evaluate.probes import solvers
 from evaluate.probes.features import expression_readers, identity_readers
@@ -207,22 +207,22 @@ def _verification(model: Any, frames: Frames, count: int) -> list[Row]:
     return []
   pairs = across_tracks(people, frames.track[tested], count)
   codes = {name: read(frames.images[tested]) for name, read in identity_readers(model).items()}
-  return verification.verification_rows('probe_verification', codes, people, pairs)
+  return same_person.verification_rows('probe_verification', codes, people, pairs)
 
 
-def across_tracks(people: np.ndarray, tracks: np.ndarray, count: int) -> verification.Pairs:
-  """Pairs as `verification.make_pairs` draws them, those of one person from two tracks where people have two.
+def across_tracks(people: np.ndarray, tracks: np.ndarray, count: int) -> same_person.Pairs:
+  """Pairs as `same_person.make_pairs` draws them, those of one person from two tracks where people have two.
 
   Args:
     people: [N].
     tracks: [N].
     count: of each kind at most; 0 means all.
   """
-  pairs = verification.make_pairs(people, 0)
+  pairs = same_person.make_pairs(people, 0)
   positive = np.flatnonzero(pairs.same & (tracks[pairs.first] != tracks[pairs.second]))
   if not len(positive):
-    return verification.make_pairs(people, count)
+    return same_person.make_pairs(people, count)
   negative = np.random.default_rng(0).permutation(np.flatnonzero(~pairs.same))
   size = min(len(positive), len(negative), count or len(positive))
   chosen = np.concatenate([positive[:size], negative[:size]])
-  return verification.Pairs(pairs.first[chosen], pairs.second[chosen], pairs.same[chosen])
+  return same_person.Pairs(pairs.first[chosen], pairs.second[chosen], pairs.same[chosen])

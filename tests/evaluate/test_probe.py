@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from sklearn.pipeline import make_pipeline
 
-from evaluate import probe, verification
+from evaluate import probe, same_person
 from evaluate.probes import features, renders, solvers
 from evaluate.results import find_row
 from models import commands, runs
@@ -119,7 +119,7 @@ def test_pairs_of_a_person_are_of_two_tracks():
   one, other = frames.track[pairs.first], frames.track[pairs.second]
   assert (one != other).all() and (frames.person[pairs.first] == frames.person[pairs.second])[pairs.same].all()
   alone = renders.across_tracks(frames.person, frames.person, 60)  # Nobody has two.
-  np.testing.assert_array_equal(alone.first, verification.make_pairs(frames.person, 60).first)
+  np.testing.assert_array_equal(alone.first, same_person.make_pairs(frames.person, 60).first)
 
 
 def test_the_command_probes_rendered_people(model, tmp_path, capsys, monkeypatch):

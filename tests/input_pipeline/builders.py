@@ -70,6 +70,8 @@ def write_faces(
   size: int = 16,
   expressions: tuple[str, ...] = EXPRESSIONS,
   absent: bool = False,
+  absent_people: int = 0,
+  prefix: str = 'person',
   spoil: str = '',
   name: str = dataset.NAME,
   **options,
@@ -83,13 +85,15 @@ def write_faces(
     size: of the crops.
     expressions: names of the expressions.
     absent: declare one expression more, of which there is no picture.
+    absent_people: declare so many people more, of whom there is no picture.
+    prefix: of the people's names.
     spoil: see `examples`.
     name: kind of the data set.
     **options: for `shards.write_dataset`.
   """
   people = {'train': train, 'test': test}
   per_person = 2 * len(expressions)
-  identities = [f'person_{i}' for i in range(train + test)]
+  identities = [f'{prefix}_{i}' for i in range(train + test + absent_people)]
   features = dataset.face_features(identities, expressions + ('absent',) * absent, size)
   splits = {split: [per_person] * count for split, count in people.items() if count}
   make = functools.partial(examples, people=people, expressions=expressions, size=size, spoil=spoil)

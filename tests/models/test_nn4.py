@@ -43,11 +43,11 @@ def test_the_network_alone_is_averaged_and_dropout_is_of_the_step():
   config = NN4Config.tiny(dropout=0.5)
   system = NN4(config)
   features, index = tf.ones([4, 50]), tf.range(4, dtype=tf.int64)
-  first = system._drop(features, index)
+  first = system.drop(features, index)
   assert set(np.unique(first)) == {0.0, 2.0}
-  np.testing.assert_array_equal(system._drop(features[:2], index[2:]), first[2:])  # A second replica's share.
+  np.testing.assert_array_equal(system.drop(features[:2], index[2:]), first[2:])  # A second replica's share.
   system.step.assign_add(1)
-  assert (system._drop(features, index).numpy() != first.numpy()).any()
+  assert (system.drop(features, index).numpy() != first.numpy()).any()
   assert len(system._averages) == len(system.network.weights)
 
 
