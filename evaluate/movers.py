@@ -36,15 +36,11 @@ class ByLandmarks:
   ):
     if config.condition == 'onehot':
       raise ValueError('the model was trained with condition=onehot: it is driven by labels, not by a face')
-    show = functions['serving_default']
-    self._face = Face(
-      picture,
-      points,
-      config,
-      lambda images, landmarks: show(
-        images=tf.constant(images), landmarks=tf.constant(landmarks, tf.float32)
-      )['images'].numpy(),
-    )
+    call = lambda name, key: lambda images, landmarks: functions[name](  # noqa: E731
+      images=tf.constant(images), landmarks=tf.constant(landmarks, tf.float32)
+    )[key].numpy()
+    move = call('move', 'flow') if 'move' in functions else None
+    self._face = Face(picture, points, config, call('serving_default', 'images'), move)
     self._relative = landmark_transfer == 'relative'
 
   def neutral(self) -> np.ndarray:
@@ -73,8 +69,9 @@ class ByLandmarks:
       matrices = np.stack([face.align(p) for p in motion.move_lip(face.points, shapes)])
     for start in range(0, len(shapes), _BATCH):
       part = slice(start, start + _BATCH)
-      for crop, p, matrix in zip(face.show(landmarks[part]), points[part], matrices[part], strict=True):
-        yield face.paste(crop, p, matrix)
+      shown, flows = face.show(landmarks[part]), face.flows(landmarks[part])
+      for crop, flow, p, matrix in zip(shown, flows, points[part], matrices[part], strict=True):
+        yield face.paste(crop, p, matrix, flow)
 
 
 class ByPictures:

@@ -2,10 +2,10 @@
 
 The crops are small, photographs are large: pasted as it is, a face of 64 pixels is a blur in a sharp picture. So
 
-1. the photograph itself is warped (thin plate splines) from its landmarks to those of the new expression, which moves
-   the outline of the face too and keeps every pore;
-2. the *change* is added to it, the model's picture minus the model's reconstruction of the input, warped alike: colour,
-   shadows and folds change, and what the model gets wrong about the person is wrong in both and cancels;
+1. the photograph itself is warped, which keeps every pore: as the model moved its input, where it did
+   (composition=warp), else and around it (thin plate splines) from its landmarks to those of the new expression;
+2. the *change* is added to it: the model's picture minus the input moved alike, or, of a model that draws all anew,
+   minus its reconstruction of the input: what it gets wrong about the person is wrong in both and cancels;
 3. where the change of the mouth is large something new is drawn (teeth) and a sum would show both pictures: there the
    model's picture stands alone, its colour corrected by the reconstruction's error nearby. Eyes are closed by the warp.
 
@@ -29,7 +29,7 @@ _ADDED, _REPLACED = 8, 22
 _GRID = 48  # points a side at which the warp is solved
 _STRIP = 256  # rows of the photograph made at once, so that memory is bounded
 
-Show = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Show = Callable[[np.ndarray, np.ndarray], np.ndarray]  # Crops [N, S, S, 3] uint8 and landmarks [N, 68, 2] in [-1, 1].
 
 
 class Face:
@@ -40,21 +40,22 @@ class Face:
     points: [68, 2] its landmarks in pixels.
   """
 
-  def __init__(self, picture: np.ndarray, points: np.ndarray, config: Any, show: Show):
+  def __init__(self, picture: np.ndarray, points: np.ndarray, config: Any, show: Show, move: Show | None = None):
     """Cuts the face out as the config says (`alignment`, `template_scale`, `image_size`) and reconstructs it.
 
     Args:
       picture: [H, W, 3] uint8.
       points: [68, 2] pixels.
       config: of the model.
-      show: the model: crops [N, S, S, 3] uint8 and landmarks [N, 68, 2] in [-1, 1] -> crops uint8.
+      show: the model: crops uint8 as it shows them.
+      move: its flow [N, S, S, 2], where it moves its input (`models.gcgan.GCGAN.flow`).
     """
-    self.picture, self.points, self._config, self._model = picture, points, config, show
+    self.picture, self.points, self._config, self._model, self._move = picture, points, config, show, move
     size = config.image_size
     self._matrix = self.align(points)
     self._crop = alignment.warp(picture, self._matrix, size)
     own = self.landmarks(points[None], self._matrix[None])
-    self._rebuilt = show(self._crop[None], own)[0].astype(np.float32)
+    self._rebuilt = (self._crop if move else show(self._crop[None], own)[0]).astype(np.float32)
     outline = alignment.transform_points(_outline(points), self._matrix)
     weight = polygon2mask((size, size), outline[:, ::-1])[..., None].astype(np.float32) + 1e-3
     blur = (0.25 * _width(alignment.transform_points(points, self._matrix)),) * 2 + (0,)
@@ -85,13 +86,21 @@ class Face:
     """The model's crops [F, S, S, 3] uint8 for landmarks [F, 68, 2] in [-1, 1]."""
     return self._model(np.repeat(self._crop[None], len(landmarks), axis=0), landmarks)
 
-  def paste(self, crop: np.ndarray, points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+  def flows(self, landmarks: np.ndarray) -> np.ndarray | list[None]:
+    """How the model moves the crop for landmarks [F, 68, 2]: [F, S, S, 2], or F times nothing where it does not."""
+    crops = np.repeat(self._crop[None], len(landmarks), axis=0)
+    return self._move(crops, landmarks) if self._move else [None] * len(landmarks)
+
+  def paste(
+    self, crop: np.ndarray, points: np.ndarray, matrix: np.ndarray, flow: np.ndarray | None = None
+  ) -> np.ndarray:
     """The photograph with the face of a crop.
 
     Args:
       crop: [S, S, 3] uint8, the model's picture.
       points: [68, 2] landmarks of the expression in pixels of the photograph.
       matrix: [2, 3] from the photograph to the crop: the alignment of the face that the crop shows.
+      flow: [S, S, 2] of `flows`.
     Returns:
       [H, W, 3] uint8.
     """
@@ -100,7 +109,12 @@ class Face:
     # Everything but the photograph is coarse.
     grid = self._grid(count)
     pull = self._warp(points, count)
-    shown = _sample(crop, alignment.transform_points(grid, matrix))
+    there = alignment.transform_points(grid, matrix)
+    if flow is not None:
+      moved = there + _sample(flow * (len(crop) - 1) / 2, there)
+      within = self._mask(points, matrix, grid)[..., None]
+      pull += within * (alignment.transform_points(moved, alignment.invert(self._matrix)) - grid - pull)
+    shown = _sample(crop, there)
     source = alignment.transform_points(grid + pull, self._matrix)
     change = shown - _sample(self._rebuilt, source)
     unit = self._unit / (high - low)[0] * count

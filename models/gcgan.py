@@ -13,7 +13,14 @@ import tensorflow as tf
 
 import losses
 from models.gcgan_config import GCGANConfig
-from models.gcgan_networks import LANDMARKS, critic_network, draw_landmarks, embedding_network, generator_network
+from models.gcgan_networks import (
+  LANDMARKS,
+  critic_network,
+  draw_landmarks,
+  embedding_network,
+  flow_of,
+  generator_network,
+)
 from models.layers import Adam, StepDecay
 from models.system import Batch, System
 
@@ -237,6 +244,17 @@ class GCGAN(System):
     """
     return self.generate(source, self._condition(driver, driver))
 
+  def flow(self, source: tf.Tensor, driver: tf.Tensor) -> tf.Tensor:
+    """Where in the source each place of `transfer`'s picture comes from, for composition=warp.
+
+    Args:
+      source, driver: as of `transfer`.
+    Returns:
+      [B, S, S, 2] offsets in x and y; 2 is the distance from the first to the last column or row.
+    """
+    maps = tf.keras.Model(self.generator.inputs, self.generator.get_layer('maps').output)
+    return flow_of(maps([source, self._condition(driver, driver)], training=False))
+
   def sample(self, batch: Batch) -> dict[str, tf.Tensor]:
     driver = batch['target_expression' if self.config.condition == 'onehot' else 'target_landmarks']
     return {'input': batch['input_image'], 'output': self.transfer(batch['input_image'], driver),
@@ -246,7 +264,8 @@ class GCGAN(System):
     """Functions of the SavedModel.
 
     `serving_default`: `images` uint8 [N, S, S, 3] and `landmarks` float32 [N, 68, 2] in [-1, 1] (with condition=onehot
-    `expressions` int32 [N]) -> `images` uint8. With condition=embedding also `encode`: `landmarks` -> `codes` [N, 32].
+    `expressions` int32 [N]) -> `images` uint8. With condition=embedding also `encode`: `landmarks` -> `codes` [N, 32];
+    with composition=warp also `move`: `images`, `landmarks` -> `flow` [N, S, S, 2], see `flow`.
     """
     size = self.config.image_size
     images = tf.TensorSpec([None, size, size, 3], tf.uint8, name='images')
@@ -262,6 +281,10 @@ class GCGAN(System):
     functions = {'serving_default': tf.function(lambda images, landmarks: show(images, landmarks), [images, landmarks])}
     if self.config.condition == 'embedding':
       functions['encode'] = tf.function(lambda landmarks: {'codes': self.encode(landmarks)}, [landmarks])
+    if self.config.composition == 'warp':
+      functions['move'] = tf.function(
+          lambda images, landmarks: {'flow': self.flow(tf.cast(images, tf.float32) / 127.5 - 1, landmarks)},
+          [images, landmarks])
     return functions
 
 

@@ -7,7 +7,8 @@ from models.gcgan_config import GCGANConfig
 from models.layers import ChannelLayerNorm
 from models.layers.warping import cubic_sample, warp
 
-__all__ = ['CODE', 'LANDMARKS', 'critic_network', 'draw_landmarks', 'embedding_network', 'generator_network']
+__all__ = ['CODE', 'LANDMARKS', 'critic_network', 'draw_landmarks', 'embedding_network', 'flow_of',
+           'generator_network']
 
 LANDMARKS = 68
 CODE = 32  # z_g, the expression.
@@ -111,14 +112,18 @@ def _lay_over(image: tf.Tensor, picture: tf.Tensor, maps: tf.Tensor) -> tf.Tenso
 
   Args:
     image, picture: [B, S, S, 3].
-    maps: [B, S, S, 1 or 3]: the mask before its sigmoid and, where there are three, the flow, in tenths of half a
-      picture, so that it begins within a pixel or two.
+    maps: [B, S, S, 1 or 3]: the mask before its sigmoid and, where there are three, the flow of `flow_of`.
   Returns:
     [B, S, S, 3].
   """
   mask = tf.sigmoid(maps[..., :1])
-  below = warp(image, 0.1 * maps[..., 1:], cubic_sample) if maps.shape[-1] == 3 else image
+  below = warp(image, flow_of(maps), cubic_sample) if maps.shape[-1] == 3 else image
   return mask * picture + (1 - mask) * below
+
+
+def flow_of(maps: tf.Tensor) -> tf.Tensor:
+  """The flow [B, S, S, 2] of the layer `maps` of a generator; in tenths, so that it begins within a pixel or two."""
+  return 0.1 * maps[..., 1:]
 
 
 def critic_network(config: GCGANConfig) -> tf.keras.Model:

@@ -67,3 +67,19 @@ def test_the_photograph_moves_with_the_landmarks():
   result = face.paste(face.show(np.zeros([1, 68, 2], np.float32))[0], moved, face.align(moved))
   rows, columns = np.nonzero(result[..., 0].astype(int) - result[..., 1] > 100)
   assert abs(rows.mean() - (y + 8)) < 1.5 and abs(columns.mean() - x) < 1.5
+
+
+def test_the_photograph_moves_as_the_model_moved_its_input():
+  picture = np.full((256, 256, 3), 128, np.uint8)
+  points = rendered('neutral', 1)[0]
+  x, y = np.rint(points[30]).astype(int)  # The tip of the nose.
+  picture[y - 2 : y + 3, x - 2 : x + 3] = (255, 0, 0)
+  flow = np.tile(np.float32([2 * 2 / 63, 0]), (1, 64, 64, 1))  # From two columns further right.
+  face = Face(picture, points, Config(), keep, lambda crops, landmarks: flow)
+  landmarks, matrix = np.zeros([1, 68, 2], np.float32), face.align(points)
+  shown = np.roll(face.show(landmarks)[0], -2, axis=1)
+  result = face.paste(shown, points, matrix, face.flows(landmarks)[0])
+  rows, columns = np.nonzero(result[..., 0].astype(int) - result[..., 1] > 100)
+  moved = 2 / matrix[0, 0]  # The alignment of this face neither turns nor shears it much.
+  assert abs(rows.mean() - y) < 1.5 and abs(columns.mean() - (x - moved)) < 1.5 and moved > 4
+  assert len(rows) <= 30  # As sharp as it was, not the crop's blur.

@@ -11,6 +11,7 @@ from models.config import ConfigError
 from models.gcgan import GCGAN, GCGANConfig
 from models.gcgan_networks import critic_network, draw_landmarks, embedding_network, generator_network
 from models.layers import Adam, ChannelLayerNorm, StepDecay
+from models.layers.warping import cubic_sample, warp
 from tests.models.builders import assert_steps_agree, numbers
 
 
@@ -82,6 +83,19 @@ def test_a_picture_is_laid_over_the_input_moved():
   picture = show()
   maps.bias.assign([np.log(0.25 / 0.75), 0.0, 0.0])
   np.testing.assert_allclose(show(), 0.25 * picture + 0.75 * batch['input_image'], atol=1e-5)
+
+
+def test_the_flow_says_where_the_input_is_looked_up():
+  system = make_system(composition='warp')
+  maps = system.generator.get_layer('maps')
+  maps.bias.assign([-100.0, 1.0, -0.5])  # Nothing is laid over it.
+  batch = make_batch(system.config)
+  pictures = tf.cast(tf.round((batch['input_image'] + 1) * 127.5), tf.uint8)
+  flow = system.signatures()['move'](images=pictures, landmarks=batch['target_landmarks'])['flow']
+  source = tf.cast(pictures, tf.float32) / 127.5 - 1
+  np.testing.assert_allclose(system.transfer(source, batch['target_landmarks']), warp(source, flow, cubic_sample),
+                             atol=1e-5)
+  np.testing.assert_allclose(tf.reduce_mean(flow, [0, 1, 2]), [0.1, -0.05], atol=0.03)
 
 
 def test_initial_weights():
