@@ -1,7 +1,7 @@
 """The figures of the evaluation as pure functions of numpy arrays. Pictures are uint8 RGB [N, H, W, 3], points pixels
 [N, 68, 2]."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.spatial import ConvexHull
@@ -12,7 +12,7 @@ MOUTH_AND_BROW = np.concatenate([np.arange(17, 27), MOUTH])
 _MAX_PSNR = 100.0  # What identical pictures get: an infinite mean would say nothing.
 
 
-def ssim(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def ssim(outputs: np.ndarray, targets: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
   """Structural similarity with a Gaussian window of 11 pixels and deviation 1.5, data range 255, mean over channels.
 
   Source: Wang et al. 2004; population covariance, only windows that lie inside, as in `tf.image.ssim`.
@@ -20,18 +20,24 @@ def ssim(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
   Args:
     outputs: [N, H, W, 3] uint8, H and W at least 11.
     targets: [N, H, W, 3] uint8.
+    masks: [N, H, W] bool, at which pixels windows count; at all if not given.
   Returns:
-    [N] float64 in [-1, 1].
+    [N] float64 in [-1, 1]; NaN where no window counts.
   """
   _check_pair(outputs, targets)
-  return np.array(
-    [
-      structural_similarity(
-        a, b, data_range=255, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-      )
-      for a, b in zip(outputs, targets, strict=True)
-    ]
-  )
+  inside = np.zeros(outputs.shape[1:3], bool)
+  inside[5:-5, 5:-5] = True
+  values = []
+  for place, (a, b) in enumerate(zip(outputs, targets, strict=True)):
+    found: Any = structural_similarity(
+      a, b, data_range=255, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
+    mean, every = found
+    if masks is not None:
+      chosen = masks[place] & inside
+      mean = every[chosen].mean() if chosen.any() else np.nan
+    values.append(mean)
+  return np.array(values)
 
 
 def squared_error(outputs: np.ndarray, targets: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:

@@ -241,7 +241,8 @@ def summary(rows: Sequence[Row], protocol: str) -> str:
   largest = max(whole, key=lambda row: row['count'])
   title = protocol
   if largest['identities']:
-    title += f' ({largest["count"]} pictures of {largest["identities"]} people)'
+    people = 'person' if largest['identities'] == 1 else 'people'
+    title += f' ({largest["count"]} pictures of {largest["identities"]} {people})'
   text = make_table([title, *subjects], lines)
   names = list(dict.fromkeys(row['slice'] for row in rows if row['slice'] != 'all'))
   of_slices = [m for m in metrics if any(find(*m, 'model', name) for name in names)]

@@ -123,6 +123,11 @@ class TwoDomains:
     return max(self.count(domain, 'train') for domain in DOMAINS)
 
   @property
+  def frame_rate(self) -> float:
+    """Frames a second; 25 where videos were taken as they are, since then a data set does not say."""
+    return self.config.frame_rate if self.rendered else self.sides['a'].data.fingerprint['frame_rate'] or 25.0
+
+  @property
   def _mask(self) -> str:
     """The feature that holds the masks."""
     return f'{self.config.masks}_mask' if self.rendered else 'mask'
