@@ -3,7 +3,8 @@
 Runs that differ in their seed only are one arm. The first arm is compared with each other one by paired differences on
 the pictures and seeds that they share; the interval resamples seeds, people and their pictures. With fewer than 20
 people or 3 seeds it says "too few". `OUTPUT/compare.json` holds all slices, `OUTPUT/compare.txt` what is printed,
-`OUTPUT/curves.png` the losses.
+`OUTPUT/curves.png` the losses. Of runs of the recogniser that differ in their people, OUTPUT/figure8.png and table1.txt
+are GANFaces' experiment, of all protocols that were measured.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from evaluate import intervals
+from evaluate import intervals, recognition_figures
 from evaluate.charts import save_curves
 from evaluate.intervals import MIN_PEOPLE, MIN_SEEDS, Estimate
 from evaluate.results import Measure, Row, find_row, make_row, make_table, read_results, write_value
@@ -47,15 +48,21 @@ class Arm:
   runs: dict[int, Run]
 
 
-def read_run(path: str | Path) -> Run:
+def read_run(path: str | Path, part: str = '') -> Run:
   """Reads an evaluated run.
+
+  Args:
+    path: the run.
+    part: folder in its eval/, of a protocol that `evaluate.verification` measured.
 
   Raises:
     FileNotFoundError: if it is no run or was not evaluated.
   """
   path = Path(path)
-  config, results = runs.load_config(path), read_results(path)
-  file, samples = path / 'eval' / 'samples.npz', {}
+  folder = path / 'eval' / part
+  config = runs.load_config(path)
+  results = json.loads((folder / 'results.json').read_text()) if part else read_results(path)
+  file, samples = folder / 'samples.npz', {}
   if file.is_file():
     with np.load(file, allow_pickle=False) as arrays:
       samples = dict(arrays)
@@ -258,7 +265,8 @@ def compare(
     ValueError: if the runs cannot be compared, or nothing was measured on the slice.
   """
   given = [read_run(path) for path in workdirs]
-  arms = group(given, arm_of)
+  experiment = recognition_figures.is_experiment([run.config for run in given])
+  arms = group(given, recognition_figures.arm_name if experiment else arm_of)
   slices = list(dict.fromkeys(row['slice'] for run in given for row in run.rows))
   if slice not in slices:
     raise ValueError(f'--slice={slice} was not measured: {", ".join(slices)} were')
@@ -271,10 +279,13 @@ def compare(
     )
   )
   differences = []
-  for arm in arms[1:]:
+  pairs = [(arms[0], arm) for arm in arms[1:]]
+  if experiment:
+    pairs = recognition_figures.opponents(arms, [next(iter(arm.runs.values())).config for arm in arms])
+  for first, second in pairs:
     for name in slices:
       for metric in dict.fromkeys(m for m, embedding in metrics if embedding is None):
-        row = difference(arms[0], arm, metric, name)
+        row = difference(first, second, metric, name)
         differences.append({**row, 'verdict': verdict(row)})
   text = []
   for arm in arms:
@@ -298,12 +309,33 @@ def compare(
   }
   output = Path(output)
   output.mkdir(parents=True, exist_ok=True)
+  if experiment:
+    _write_experiment(arms, output)
   runs.write_file(output / 'compare.json', json.dumps(result, indent=1, allow_nan=False) + '\n')
   runs.write_file(output / 'compare.txt', '\n'.join(text) + '\n')
   if curves := read_curves(given):
     save_curves(output / 'curves.png', curves)
   print(f'\n{output / "compare.json"}, {output / "curves.png"}' if curves else f'\n{output / "compare.json"}')
   return result
+
+
+def _write_experiment(arms: Sequence[Arm], output: Path) -> None:
+  """GANFaces' Fig. 8 and Table 1, of each protocol that all seeds of an arm were measured by."""
+  firsts = {arm.name: next(iter(arm.runs.values())) for arm in arms}
+  configs = {name: run.config for name, run in firsts.items()}
+  rows: dict[str, dict[str, list[Row]]] = {}
+  for protocol, part in recognition_figures.PARTS.items():
+    for arm in arms:
+      if all((run.path / 'eval' / part / 'results.json').is_file() for run in arm.runs.values()):
+        measured = {seed: read_run(run.path, part) for seed, run in arm.runs.items()}
+        found = recognition_figures.seed_rows(protocol, [run.path for run in arm.runs.values()])
+        rows.setdefault(protocol, {})[arm.name] = found or arm_rows(Arm(arm.name, measured))
+  text = recognition_figures.table1(configs, rows)
+  note = next((found for run in firsts.values() if (found := read_results(run.path).get('note'))), '')
+  runs.write_file(output / 'table1.txt', f'{text}\n' + f'\n{note}\n' * bool(note))
+  workdirs = {name: run.path for name, run in firsts.items()}
+  recognition_figures.save_figure8(output / 'figure8.png', configs, rows, workdirs, note)
+  print(f'\n{text}\n\n{output / "figure8.png"}, {output / "table1.txt"}')
 
 
 def difference_table(rows: Sequence[Row]) -> str:

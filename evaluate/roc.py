@@ -1,8 +1,9 @@
-"""ROC curves of verification, and the file of the pairs that they are made of."""
+"""ROC curves of verification, and the file of the scored pairs that they are made of, by which seeds are averaged."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,25 @@ from evaluate.charts import save_figure
 from evaluate.results import Measure, save_samples
 from evaluate.same_person import Pairs, accepted_rightly
 
-PAIRS = 'samples.npz'
+_FILE = 'pairs.npz'
+
+
+class Scored(NamedTuple):
+  """Scored pairs.
+
+  Attributes:
+    names: [N] of the pictures or templates.
+    people: [N] who is on them.
+    pairs: of them.
+    tenths: [P] see `same_person.accepted_rightly`; None where folds are of people.
+    scores: subject -> [P], larger is more alike.
+  """
+
+  names: np.ndarray
+  people: np.ndarray
+  pairs: Pairs
+  tenths: np.ndarray | None
+  scores: dict[str, np.ndarray]
 
 
 def save_pairs(
@@ -25,7 +44,7 @@ def save_pairs(
   tenths: np.ndarray | None = None,
   note: str = '',
 ) -> None:
-  """Writes `samples.npz`, by which runs are compared pair by pair, and `roc.png`.
+  """Writes `samples.npz`, by which runs are compared pair by pair, `pairs.npz`, and `roc.png`.
 
   Args:
     folder: where they go.
@@ -38,15 +57,14 @@ def save_pairs(
   """
   listed = np.asarray(names)
   measures = {
-    subject: {
-      'verification_accuracy': Measure(accepted_rightly(values, people, pairs, tenths=tenths) * 1.0),
-      'score': Measure(values),
-    }
+    subject: {'verification_accuracy': Measure(accepted_rightly(values, people, pairs, tenths=tenths) * 1.0)}
     for subject, values in scores.items()
   }
   both = np.array([f'{a} {b}' for a, b in zip(listed[pairs.first], listed[pairs.second], strict=True)])
-  slices = {'all': np.ones(len(both), bool), 'same': pairs.same}
-  save_samples(Path(folder, PAIRS), both, people[pairs.first], measures, slices)
+  save_samples(Path(folder, 'samples.npz'), both, people[pairs.first], measures, {'all': np.ones(len(both), bool)})
+  known = {} if tenths is None else {'tenths': tenths}
+  saved = {f'score/{subject}': values for subject, values in scores.items()}
+  np.savez_compressed(Path(folder, _FILE), names=listed, people=people, **pairs._asdict(), **known, **saved)
   figure = Figure(figsize=(5.2, 4.6), layout='constrained')
   draw_roc(figure.add_subplot(), {subject: (pairs.same, values) for subject, values in scores.items()})
   if note:
@@ -54,15 +72,16 @@ def save_pairs(
   save_figure(Path(folder, 'roc.png'), figure)
 
 
-def read_scores(folder: str | os.PathLike, subject: str = 'model') -> tuple[np.ndarray, np.ndarray] | None:
-  """[P] bool, which pairs are of one person, and their scores [P], as `save_pairs` wrote them; None if it did not."""
-  path = Path(folder, PAIRS)
+def read_pairs(folder: str | os.PathLike) -> Scored | None:
+  """What `save_pairs` wrote; None if it did not."""
+  path = Path(folder, _FILE)
   if not path.is_file():
     return None
   with np.load(path, allow_pickle=False) as arrays:
-    if f'{subject}/score' not in arrays or 'slice/same' not in arrays:
-      return None
-    return arrays['slice/same'], arrays[f'{subject}/score']
+    found = dict(arrays)
+  scores = {name.removeprefix('score/'): values for name, values in found.items() if name.startswith('score/')}
+  pairs = Pairs(*(found[name] for name in Pairs._fields))
+  return Scored(found['names'], found['people'], pairs, found.get('tenths'), scores)
 
 
 def draw_roc(axes: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], styles: Mapping[str, dict] = {}) -> None:

@@ -188,7 +188,7 @@ def read_ijba(folder: str | Path) -> Templates:
           used[template] = len(people)
           subject, rows = found[template]
           people.append(subject)
-          images += [(file, box, used[template], media) for file, box, media in rows]
+          images += [(file, box, used[template], f'{used[template]}/{media}') for file, box, media in rows]
       pairs.append([used[int(word)] for word in words])
       splits.append(split)
   first, second = np.array(pairs, int).reshape(-1, 2).T
@@ -226,7 +226,7 @@ def _read_metadata(path: Path) -> dict[int, tuple[str, list[tuple[str, list[floa
     known, rows = found.setdefault(int(template), (subject, []))
     if known != subject:
       raise ValueError(f'{path}, line {number}: template {template} shows {subject}, and above {known}')
-    rows.append((file, box, f'{template}/{media}'))
+    rows.append((file, box, media))
   return found
 
 
