@@ -29,6 +29,25 @@ GANFACES_TITLES = {
   'center': 'centres for C',
   'released': 'released code',
 }
+FACEOFF_TITLES = {
+  'model': 'baseline',
+  'ssim': 'SSIM .01',
+  'ssim_0.0001': 'SSIM .0001',
+  'ssim_0.001': 'SSIM .001',
+  'ssim_1': 'SSIM 1',
+  'ssim_released': 'SSIM, released',
+  'unet': 'U-Net as G',
+  'wgan': 'WGAN',
+  'wgan_released': 'WGAN, released',
+  'wgan_gp': 'WGAN-GP',
+  'crop_mask': 'crop mask',
+  'weight_mask': 'weight mask',
+  'five_layers': '5-layer D',
+  'double': 'double D (3+5)',
+  'double_equal': 'double D (3+3)',
+  'released': 'released code',
+}
+FIRST_PAIR = 'A2B'
 # What may differ between arms: where and when they ran, and what makes them arms.
 _WHERE = (
   *('seed', 'data_dir', 'cache_gb', 'log_every', 'checkpoint_every', 'sample_every', 'keep_checkpoints', 'evaluate'),
@@ -39,6 +58,12 @@ _GANFACES_FREE = (
   *_WHERE,
   *('inverse', 'cycle_weight', 'backward_cycle_weight', 'photo_renders', 'pair_weight', 'reconstruction_weight'),
   *('identity_loss', 'identity_weight', 'pixel_mask', 'norm', 'learning_rate_floor', 'rotation', 'warm_generators'),
+)
+_FACEOFF_FREE = (
+  *_WHERE,
+  *('pair', 'generator', 'blocks', 'dropout', 'initial_weights', 'discriminator_layers', 'discriminator_share'),
+  *('second_discriminator_layers', 'adversarial', 'critic_steps', 'clip', 'penalty_weight', 'pool_size', 'optimizer'),
+  *('learning_rate', 'ssim_weight', 'ssim_form', 'mask_weight', 'crop_mask', 'identity_weight'),
 )
 # Of the arm without image loss, which has no warm steps and needs its rate for longer.
 _OF_RATE = ('warm_learning_rate', 'learning_rate_decay', 'learning_rate_decay_every')
@@ -83,6 +108,41 @@ def ganfaces_arm(config: Any) -> str:
   return '_'.join(parts) or 'model'
 
 
+def pair_of(config: Any) -> str:
+  """Whom a `FaceOffConfig` is about: the pair of rendered actors, or the name of the two videos' data set."""
+  return config.pair if config.dataset == 'synthetic_actors' else Path(config.dataset).name
+
+
+def faceoff_variant(config: Any) -> str:
+  """The variant of a `FaceOffConfig`: `model` is the baseline."""
+  parts = ['unet'] * (config.generator == 'unet')
+  if config.adversarial != 'lsgan':
+    parts.append(config.adversarial if config.critic_steps > 1 else f'{config.adversarial}_released')
+  if config.ssim_form != 'multi_scale':
+    parts.append(f'ssim_{config.ssim_form}')
+  elif config.ssim_weight:
+    parts.append('ssim' if config.ssim_weight == 0.01 else f'ssim_{config.ssim_weight:g}')
+  parts += ['weight_mask'] * (config.mask_weight > 0) + ['crop_mask'] * config.crop_mask
+  layers = config.discriminator_layers, config.second_discriminator_layers
+  usual = {(3, 0): [], (5, 0): ['five_layers'], (3, 5): ['double'], (3, 3): ['double_equal']}
+  parts += usual.get(layers, [f'layers_{layers[0]}_{layers[1]}'])
+  parts += ['identity'] * (config.identity_weight > 0)
+  parts += ['released'] * (config.dropout > 0)
+  return '_'.join(parts) or 'model'
+
+
+def faceoff_arm(config: Any) -> str:
+  """The arm of a `FaceOffConfig`: its variant, and the pair of actors where it is not the first one."""
+  pair = pair_of(config)
+  other = config.dataset == 'synthetic_actors' and pair != FIRST_PAIR
+  return faceoff_variant(config) + f'_{pair}' * other
+
+
+def _faceoff_settings(config: Any) -> dict[str, Any]:
+  """As `_settings`."""
+  return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _FACEOFF_FREE}
+
+
 class Table(NamedTuple):
   """The arms of a system.
 
@@ -102,6 +162,7 @@ class Table(NamedTuple):
 TABLES = {
   'gcgan': Table('GC-GAN', TITLES, arm_of, _settings),
   'ganfaces': Table('GANFaces', GANFACES_TITLES, ganfaces_arm, _ganfaces_settings),
+  'faceoff': Table('face-off', FACEOFF_TITLES, faceoff_arm, _faceoff_settings),
 }
 
 

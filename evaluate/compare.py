@@ -4,7 +4,8 @@ Runs that differ in their seed only are one arm. The first arm is compared with 
 the pictures and seeds that they share; the interval resamples seeds, people and their pictures. With fewer than 20
 people or 3 seeds it says "too few". `OUTPUT/compare.json` holds all slices, `OUTPUT/compare.txt` what is printed,
 `OUTPUT/curves.png` the losses. Of runs of the recogniser that differ in their people, OUTPUT/figure8.png and table1.txt
-are GANFaces' experiment, of all protocols that were measured.
+are GANFaces' experiment, of all protocols that were measured. Of runs of face-off there are OUTPUT/figure6.png, what
+each draws of the same frames, and figure7.png and figure7.txt, the losses of its game.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from evaluate import intervals, recognition_figures
+from evaluate import faceoff_compare, intervals, recognition_figures
 from evaluate.charts import save_curves
 from evaluate.intervals import MIN_PEOPLE, MIN_SEEDS, Estimate
 from evaluate.results import Measure, Row, find_row, make_row, make_table, read_results, write_value
@@ -265,6 +266,8 @@ def compare(
     ValueError: if the runs cannot be compared, or nothing was measured on the slice.
   """
   given = [read_run(path) for path in workdirs]
+  if arm_of is None and all(run.config.system == 'faceoff' for run in given):
+    arm_of = faceoff_compare.name_arms([run.config for run in given])
   experiment = recognition_figures.is_experiment([run.config for run in given])
   arms = group(given, recognition_figures.arm_name if experiment else arm_of)
   slices = list(dict.fromkeys(row['slice'] for run in given for row in run.rows))
@@ -315,6 +318,9 @@ def compare(
   runs.write_file(output / 'compare.txt', '\n'.join(text) + '\n')
   if curves := read_curves(given):
     save_curves(output / 'curves.png', curves)
+  if given[0].config.system == 'faceoff':
+    workdirs_of = {arm.name: [run.path for run in arm.runs.values()] for arm in arms}
+    print(f'\n{faceoff_compare.save_figures(output, workdirs_of, curves)}')
   print(f'\n{output / "compare.json"}, {output / "curves.png"}' if curves else f'\n{output / "compare.json"}')
   return result
 

@@ -6,26 +6,27 @@
 Which arm a run is (the full model, without a loss, a baseline) is told by its settings; runs of one arm differ in their
 seed, and all are of one system. OUTPUT/results.json holds the rows, OUTPUT/tables.txt the same for people, and the
 figures are PNGs. GC-GAN: table2, figure3 and figure4, and OUTPUT/compare.json with Table 1's paired differences.
-GANFaces: figure7 and realism, and Figs. 3, 5 and 7.
+GANFaces: figure7 and realism, and Figs. 3, 5 and 7. Face-off: one row a claim of the paper, by the runs' own
+evaluations, and Figs. 6 and 7.
 """
 
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
 
-from evaluate import compare, figure3, figure4, ganfaces_paper
+from evaluate import compare, faceoff_claims, figure3, figure4, ganfaces_paper
 from evaluate.arms import TABLES, TITLES, arm_of, read_arms, table_of
 from evaluate.charts import Cloud, save_clouds, save_violins
 from evaluate.embeddings import keras_features
 from evaluate.gcgan import generate
 from evaluate.provenance import model_version, to_uint8
-from evaluate.results import Row, summary, write_results
+from evaluate.results import Row, read_results, summary, write_results
 from evaluate.sheets import save_sheet
 from evaluate.table2 import table2
 from input_pipeline import PIPELINES
@@ -198,6 +199,11 @@ def paper(
   """
   start, output = time.time(), Path(output)
   arms = read_arms(workdirs)
+  if table_of(workdirs[0]) is TABLES['faceoff']:
+    if given := [f'--{name}={value}' for name, value in (('drivers', drivers), ('dataset', dataset),
+                                                         ('embedding', embedding)) if value]:
+      raise ValueError(f"{given[0]}: face-off's claims are judged by the runs' own evaluations: leave it out")
+    return _judge_claims(arms, output)
   if table_of(workdirs[0]) is TABLES['ganfaces']:
     if drivers:
       raise ValueError(f'--drivers={drivers}: nothing drives GANFaces')
@@ -221,6 +227,18 @@ def paper(
   return rows
 
 
+def _judge_claims(arms: dict[str, dict[int, Path]], output: Path) -> list[Row]:
+  """Face-off: what is measured of its runs decides."""
+  rows, first = faceoff_claims.judge(arms), next(iter(arms['model'].values()))
+  results = read_results(first)
+  text = faceoff_claims.write_claims(rows)
+  write_results(output / 'results.json', 'faceoff', results['step'], results['data'], rows)
+  runs.write_file(output / 'tables.txt', text + '\n')
+  print(f'\n{text}\n\n{output / "results.json"}\n', flush=True)
+  _compare(arms, output, TABLES['faceoff'].arm_of)
+  return rows
+
+
 def _write(output: Path, system: str, rows: list[Row], step: int, data: str, note: str = '', start: float = 0) -> None:
   write_results(output / 'results.json', system, step, data, rows, note)
   text = _write_tables(rows) + f'\n\n{note}' * bool(note)
@@ -235,14 +253,16 @@ def _write_tables(rows: list[Row]) -> str:
   return '\n\n'.join([*parts, compare.difference_table([row for row in differences if row['value'] is not None])])
 
 
-def _compare(arms: dict[str, dict[int, Path]], output: Path) -> None:
-  """Table 1: the runs' own evaluations side by side."""
+def _compare(
+  arms: dict[str, dict[int, Path]], output: Path, name_of: Callable[[Any], str] = arm_of
+) -> None:
+  """Table 1, of GC-GAN: the runs' own evaluations side by side."""
   paths: list[Any] = [path for seeds in arms.values() for path in seeds.values()]
   for path in paths:
     if not (path / 'eval' / 'results.json').is_file():
       print(f'Table 1 is left out: {path} was not evaluated (python -m evaluate.main --workdir={path})')
       return
-  compare.compare(paths, output, arm_of=arm_of)
+  compare.compare(paths, output, arm_of=name_of)
 
 
 def main(argv: list[str]) -> None:

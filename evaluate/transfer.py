@@ -3,10 +3,12 @@
     python -m evaluate.transfer --model=RUN --source=WHO.jpg --driver=EXPRESSION.jpg --output=OUT.png
     python -m evaluate.transfer --model=pretrained:gcgan --source=WHO.jpg --driver=MOTION.mp4 --output=OUT.mp4
     python -m evaluate.transfer --model=RUN --source=WHO.jpg --output=NEUTRAL.png
+    python -m evaluate.transfer --model=RUN --driver=MOTION.mp4 --output=OUT.mp4
 
 The driver is a picture, a folder of pictures (the output is a folder too, or a video of 25 frames a second) or a video.
 Without a driver FaceCycle shows the person without expression and from the front. The face is shown anew in its
-photograph, with the video's sound; each file says inside that a trained model made it.
+photograph, with the video's sound; each file says inside that a trained model made it. Face-off takes the driver alone:
+its model knows the two people, and shows the one of the driver's pictures as the other.
 """
 
 import sys
@@ -20,6 +22,7 @@ from PIL import Image
 
 from evaluate import follow
 from evaluate.export import open_model
+from evaluate.faceoff_film import Translator
 from evaluate.movers import MOVERS
 from evaluate.progress import progress
 from evaluate.provenance import save_image, save_video
@@ -31,7 +34,10 @@ from models import commands
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('model', None, 'A run (its --workdir), an exported model, or pretrained:NAME.',
                     flag_values=FLAGS, required=True)
-flags.DEFINE_string('source', None, 'Photograph of the person to show.', flag_values=FLAGS, required=True)
+flags.DEFINE_string(
+  'source', '', 'Photograph of the person to show; none for face-off, whose model knows whom it shows.',
+  flag_values=FLAGS
+)
 flags.DEFINE_string(
   'driver', '', 'Whose expressions: a photograph, a folder of them, or a video; of FaceCycle also pose. Without one, '
   'FaceCycle shows the neutral, frontal face.', flag_values=FLAGS
@@ -45,6 +51,14 @@ flags.DEFINE_enum(
   "the driver's landmarks as they are, which follows wide mouths fully and takes over the driver's proportions.",
   flag_values=FLAGS,
 )
+flags.DEFINE_enum(
+  'direction', 'a2b', ['a2b', 'b2a'], 'Of face-off: the driver shows A, who becomes B; or the other way.',
+  flag_values=FLAGS
+)
+flags.DEFINE_bool(
+  'side_by_side', False, 'Of face-off: what the model saw and what it drew, not the whole picture with the new face.',
+  flag_values=FLAGS
+)
 flags.DEFINE_bool(
   'report', False, "Measure a video that was made: does its mouth follow the driver's, does its skin flicker?",
   flag_values=FLAGS,
@@ -54,6 +68,7 @@ _FOLDER_FPS = 25.0
 _VIDEO_SIZE = 1920  # pixels of a video's longer side
 _NO_FACE = 'no face was found; a frontal, well lit face of at least 80 pixels is needed'
 _PICTURES = ('.png', '.jpg', '.jpeg')
+_WANTED = {system: mover.wanted for system, mover in MOVERS.items()} | {'faceoff': Translator.wanted}
 
 
 def transfer(
@@ -62,15 +77,19 @@ def transfer(
   driver: str | Path,
   output: str | Path,
   landmark_transfer: str = 'relative',
+  direction: str = 'a2b',
+  side_by_side: bool = False,
 ) -> int:
   """Writes the source with the driver's expressions.
 
   Args:
     model: a run, an exported model, or `pretrained:NAME`.
-    source: a photograph.
+    source: a photograph; '' for face-off.
     driver: a photograph, a folder of photographs, or a video; '' for the neutral, frontal face by FaceCycle.
     output: a picture for a picture, a folder (or .mp4) for a folder, an .mp4 for a video.
     landmark_transfer: `relative` or `absolute`, see the flag.
+    direction: of face-off, see the flag.
+    side_by_side: of face-off, see the flag.
   Returns:
     The number of pictures written.
   Raises:
@@ -78,13 +97,17 @@ def transfer(
     ValueError: if there is no face, the output's name does not fit the driver, or the model cannot do it.
   """
   kind, driver, output = _check_names(driver, output), Path(driver), Path(output)
+  if not str(source):
+    return _translate(model, kind, driver, output, direction, side_by_side)
   picture = read_photo(str(source))
   if output.suffix.lower() == '.mp4':
     picture = _fit_video(picture, source)
   points = find_landmarks(picture)
   if points is None:
     raise ValueError(f'--source={source}: {_NO_FACE}')
-  config, version, functions = open_model(model, {system: mover.wanted for system, mover in MOVERS.items()})
+  config, version, functions = open_model(model, _WANTED)
+  if config.system == 'faceoff':
+    raise ValueError(f'--source={source}: --model={model} knows whom it shows: give --driver alone')
   mover = MOVERS[config.system](picture, points, config, functions, landmark_transfer)
   if kind == 'nobody':
     save_image(output, mover.neutral(), config.system, version)
@@ -106,8 +129,47 @@ def transfer(
   found = _find_faces(driver, _frames(driver, kind), expected)
   # Read again, since all frames would fill the memory; what is wrong with them was said.
   made = mover.film(lambda: _frames(driver, kind, _silent), found, fps)
+  return _write_film(made, len(found), driver, kind, fps, output, (config.system, version))
+
+
+def _translate(
+  model: str | Path, kind: str, driver: Path, output: Path, direction: str, side_by_side: bool
+) -> int:
+  """As `transfer`, by a model of face-off."""
+  config, version, functions = open_model(model, _WANTED)
+  if config.system != 'faceoff':
+    raise ValueError(f'--source is missing: a model of {config.system} shows the person of a photograph')
+  if kind == 'nobody':
+    raise ValueError('--driver is missing: the picture, folder or video that face-off translates')
+  mover, credit = Translator(config, functions, direction, side_by_side), (config.system, version)
+  if kind == 'picture':
+    save_image(output, mover.still(*_with_face(driver, read_photo(str(driver)), mover)), *credit)
+    return 1
+  if kind == 'folder' and not output.suffix:
+    return _show_folder(mover, driver, output, credit)
+  fps = frame_rate(driver) if kind == 'video' else _FOLDER_FPS
+  expected = round(fps * seconds(driver)) if kind == 'video' else len(_pictures(driver))
+  points = _find_faces(driver, _frames(driver, kind), expected) if mover.needs_faces else None
+  made = mover.film(lambda: _frames(driver, kind, print if points is None else _silent), points, fps)
+  return _write_film(made, expected if points is None else len(points), driver, kind, fps, output, credit)
+
+
+def _with_face(file: Path, picture: np.ndarray, mover: Any) -> tuple[np.ndarray, np.ndarray | None]:
+  """A picture with its landmarks, where the mover needs them."""
+  points = find_landmarks(picture) if mover.needs_faces else None
+  if points is None and mover.needs_faces:
+    raise ValueError(f'--driver={file}: {_NO_FACE}')
+  return picture, points
+
+
+def _write_film(
+  made: Iterator[np.ndarray], count: int, driver: Path, kind: str, fps: float, output: Path, credit: tuple[str, str]
+) -> int:
+  """Writes frames with the driver's sound, if it has one."""
   sound = driver if kind == 'video' and has_sound(driver) else None
-  return save_video(output, progress('made', made, len(found)), fps, config.system, version, sound)
+  if kind == 'video' and sound is None:
+    print(f'--driver={driver}: it has no sound track: the film is silent')
+  return save_video(output, progress('made', made, count), fps, *credit, sound)
 
 
 def _check_names(driver: str | Path, output: str | Path) -> str:
@@ -183,8 +245,9 @@ def _show_folder(mover: Any, driver: Path, output: Path, credit: tuple[str, str]
   files = _pictures(driver)
   count = 0
   for file, picture in progress('made', _readable(files), len(files)):
-    points = find_landmarks(picture)
-    if points is None:
+    needed = getattr(mover, 'needs_faces', True)
+    points = find_landmarks(picture) if needed else None
+    if points is None and needed:
       print(f'skipped: {file}: {_NO_FACE}')
       continue
     save_image(output / f'{file.stem}.png', mover.still(picture, points), *credit)
@@ -198,7 +261,10 @@ def main(argv: list[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
   if FLAGS.report and not (FLAGS.driver and FLAGS.output.lower().endswith('.mp4')):
     raise ValueError(f'--report measures videos, and --output={FLAGS.output} is none')
-  count = transfer(FLAGS.model, FLAGS.source, FLAGS.driver, FLAGS.output, FLAGS.landmark_transfer)
+  count = transfer(
+    *(FLAGS.model, FLAGS.source, FLAGS.driver, FLAGS.output, FLAGS.landmark_transfer), FLAGS.direction,
+    FLAGS.side_by_side
+  )
   print(f'{FLAGS.output}: {count} picture{"s" * (count != 1)}')
   if FLAGS.report:
     print(follow.report(FLAGS.driver, FLAGS.output))

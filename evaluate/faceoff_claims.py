@@ -1,0 +1,234 @@
+"""What the face-off paper says of its variants, each sentence with a figure: does it hold on these runs?
+
+The paper has no figures. A claim holds here where the gap to the baseline is larger than what other frames (a bootstrap
+over stretches of ten neighbouring frames) and another seed (the largest gap between two seeds of the baseline) make of
+it; else it is undecided.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evaluate import intervals
+from evaluate.arms import FIRST_PAIR
+from evaluate.facecycle_truth import correlation_of
+from evaluate.faceoff import FOLLOWS, PROTOCOL, mean_distance
+from evaluate.intervals import MIN_SEEDS, Estimate
+from evaluate.results import Measure, Row, find_row, make_row, make_table, read_results, write_value
+
+CLAIMS = 'claims'
+# A run failed whose outputs differ less than half as much as B's frames, or show B, or a face, less than half of the
+# time.
+_FAILED = 0.5
+_OF_PAIRS = ('psnr_face', 'mouth_correlation', 'yaw_correlation', 'silhouette_iou', 'diversity_share')
+_ACTORS = {'A2B': 'other sex', 'A2C': 'long hair', 'A2D': 'other scale'}
+
+
+class Claim(NamedTuple):
+  """A sentence of the paper.
+
+  Attributes:
+    text: what it says.
+    arm: the variant that it is about.
+    metric: the figure by which it is judged.
+    sign: 1 where the variant should have more than `base`, -1 less, 0 where nothing is gained.
+    slice: the frames.
+    base: what it is compared with.
+  """
+
+  text: str
+  arm: str
+  metric: str
+  sign: int
+  slice: str = 'all'
+  base: str = 'model'
+
+
+_SSIM = ('ssim_0.0001', 'ssim_0.001', 'ssim', 'ssim_1')
+TEXT = (
+  Claim('double D (3+5) is better in poses that training did not show', 'double', 'psnr_face', 1, 'unseen'),
+  Claim('double D (3+5) is better there than two equal ones', 'double', 'psnr_face', 1, 'unseen', 'double_equal'),
+  Claim('5-layer D: the pose follows better', 'five_layers', 'yaw_correlation', 1),
+  Claim('5-layer D: the mouth follows better', 'five_layers', 'mouth_correlation', 1),
+  Claim('5-layer D: heads and shoulders are held less well', 'five_layers', 'silhouette_iou', -1),
+  Claim('weight mask: more detail of teeth and mouth', 'weight_mask', 'psnr_mouth', 1),
+  *(Claim(f'{arm}: helps to learn the pose', arm, 'yaw_correlation', 1) for arm in _SSIM),
+  *(Claim(f'{arm}: image details are no better', arm, 'ssim_face', 0) for arm in _SSIM),
+  Claim('U-Net collapses', 'unet', 'diversity_share', -1),
+  Claim('crop mask collapses', 'crop_mask', 'diversity_share', -1),
+)
+
+
+class Judged(NamedTuple):
+  """An evaluated run: its rows, samples.npz and frames.npz."""
+
+  rows: list[Row]
+  samples: dict[str, np.ndarray]
+  frames: dict[str, np.ndarray]
+
+  def statistic(self, metric: str, chosen: np.ndarray) -> Callable[[np.ndarray], Any] | None:
+    """The model's figure of the frames `chosen` [N] bool as a function of their weights; None where it has none."""
+    if metric in FOLLOWS:
+      return correlation_of(*(self.frames[f'{metric}/{name}'][chosen] for name in ('model', 'input')))
+    if metric == 'diversity_share':
+      usual = mean_distance(self.frames['distances/target'])(np.ones(len(self.frames['distances/target'])))
+      mean = mean_distance(self.frames['distances/model'][np.ix_(chosen, chosen)])
+      return lambda weights: mean(weights) / usual
+    key = f'model/{metric}'
+    if key not in self.samples:
+      return None
+    return Measure(self.samples[key], self.samples.get(f'{key}/denominator')).statistic(chosen)
+
+  @property
+  def failed(self) -> bool:
+    """Whether one picture is drawn for all, or pictures show no face, or not B's."""
+    found = [find_row(self.rows, name) for name in ('diversity_share', 'nearer_to_target', 'face_found')]
+    return any(row is None or (row['value'] or 0.0) < _FAILED for row in found)
+
+
+def judge(arms: Mapping[str, Mapping[int, Path]]) -> list[Row]:
+  """Rows of all claims, of the share of failed runs of each arm, and of the baseline on each pair.
+
+  A row of a claim has `claim` and `verdict` besides, and `spread` (None with one seed of the baseline).
+
+  Args:
+    arms: arm -> seed -> evaluated run.
+  Raises:
+    FileNotFoundError: if a run was not evaluated.
+  """
+  judged = {arm: {seed: _read(path) for seed, path in seeds.items()} for arm, seeds in arms.items()}
+  rows = [_judge(claim, judged) for claim in TEXT]
+  rows += [_failures(arm, judged) for arm in ('wgan', 'wgan_gp', 'wgan_released')]
+  return rows + _pair_rows(judged)
+
+
+def _read(path: Path) -> Judged:
+  rows, arrays = read_results(path)['results'], []
+  for name in ('samples.npz', 'frames.npz'):
+    file = path / 'eval' / name
+    if not file.is_file():
+      raise FileNotFoundError(f'{file} does not exist: run `python -m evaluate.main --workdir={path}` again')
+    with np.load(file, allow_pickle=False) as found:
+      arrays.append(dict(found))
+  return Judged(rows, *arrays)
+
+
+def _judge(claim: Claim, judged: Mapping[str, Mapping[int, Judged]]) -> Row:
+  subject = f'{claim.arm}_minus_{claim.base}'
+  missing = [arm for arm in (claim.arm, claim.base) if arm not in judged]
+  estimate, spread, count, seeds = Estimate(None, None, None), None, 0, 0
+  if not missing:
+    seeds = min(len(judged[arm]) for arm in (claim.arm, claim.base))
+    estimate, count = _gap(claim, judged)
+    spread = _spread(claim, judged['model'])
+  row = make_row(CLAIMS, claim.metric, subject, claim.slice, estimate, count, 1, seeds)
+  verdict = f'not run: {", ".join(missing)}' if missing else decide(claim.sign, estimate, spread)
+  return {**row, 'claim': claim.text, 'spread': spread, 'verdict': verdict}
+
+
+def _figures(claim: Claim, of_seeds: Mapping[int, Judged]) -> list[Callable[[np.ndarray], Any]]:
+  part = f'slice/{claim.slice}'
+  statistics = [
+    one.statistic(claim.metric, one.samples[part]) for one in of_seeds.values() if part in one.samples
+  ]
+  return [statistic for statistic in statistics if statistic is not None]
+
+
+def _gap(claim: Claim, judged: Mapping[str, Mapping[int, Judged]]) -> tuple[Estimate, int]:
+  """The difference of two arms, each the mean of its seeds, over the same frames; and how many these are."""
+  ours, base = (_figures(claim, judged[arm]) for arm in (claim.arm, claim.base))
+  runs = [one for arm in (claim.arm, claim.base) for one in judged[arm].values()]
+  names = runs[0].samples['sample']
+  alike = all(np.array_equal(names, one.samples['sample']) for one in runs)
+  if not alike or len(ours) + len(base) < len(runs):
+    return Estimate(None, None, None), 0
+  chosen = runs[0].samples[f'slice/{claim.slice}']
+  mean = lambda statistics, w: np.mean([statistic(w) for statistic in statistics], axis=0)  # noqa: E731
+  weights = intervals.bootstrap_weights(runs[0].samples['identity'][chosen])
+  return intervals.estimate(lambda w: mean(ours, w) - mean(base, w), weights), int(chosen.sum())
+
+
+def _spread(claim: Claim, baseline: Mapping[int, Judged]) -> float | None:
+  """The largest gap between two seeds of the baseline; None where there is one, or nothing was measured."""
+  part = f'slice/{claim.slice}'
+  if len(baseline) < 2 or any(part not in one.samples for one in baseline.values()):
+    return None
+  count = int(next(iter(baseline.values())).samples[part].sum())
+  values = [float(statistic(np.ones(count))) for statistic in _figures(claim, baseline)]
+  return max(values) - min(values) if values and np.isfinite(values).all() else None
+
+
+def decide(sign: int, gap: Estimate, spread: float | None) -> str:
+  """What a gap allows to say of a claim: it `holds`, the `opposite` does, or it is `undecided`, and why.
+
+  Args:
+    sign: of the claim, see `Claim`.
+    gap: variant minus baseline with its interval.
+    spread: between seeds of the baseline.
+  """
+  if gap.value is None or gap.low is None or gap.high is None:
+    return 'not measured'
+  if spread is None:
+    return 'undecided: one seed of the baseline'
+  if gap.low <= 0 <= gap.high or abs(gap.value) <= spread:
+    within = 'other frames' if gap.low <= 0 <= gap.high else 'another seed'
+    return 'holds' if sign == 0 else f'undecided: {within} may turn it'
+  if sign == 0:
+    return 'holds' if gap.value < 0 else 'opposite'
+  return 'holds' if sign * gap.value > 0 else 'opposite'
+
+
+def _failures(arm: str, judged: Mapping[str, Mapping[int, Judged]]) -> Row:
+  """How many seeds failed, of the runs of an arm."""
+  failed = {name: [one.failed for one in judged.get(name, {}).values()] for name in (arm, 'model')}
+  ours, base = failed[arm], failed['model']
+  share = Estimate(float(np.mean(ours)), None, None) if ours else Estimate(None, None, None)
+  if not ours:
+    verdict = f'not run: {arm}'
+  elif min(len(ours), len(base)) < MIN_SEEDS:
+    verdict = f'undecided: {len(ours)} seed{"s" * (len(ours) > 1)} of it, {len(base)} of the baseline'
+  else:
+    verdict = 'holds' if np.mean(ours) >= _FAILED > np.mean(base) else 'undecided'
+  row = make_row(CLAIMS, 'failed_runs', arm, 'all', share, len(ours), 1, len(ours))
+  text = f'{arm} fails often ({sum(ours)} of {len(ours)} runs; baseline: {sum(base)} of {len(base)})'
+  return {**row, 'claim': text, 'spread': None, 'verdict': verdict}
+
+
+def _pair_rows(judged: Mapping[str, Mapping[int, Judged]]) -> list[Row]:
+  """The baseline on each pair of actors: the mean of its seeds."""
+  rows = []
+  for pair, trait in _ACTORS.items():
+    runs = judged.get('model' if pair == FIRST_PAIR else f'model_{pair}', {})
+    for metric in _OF_PAIRS:
+      found = [find_row(one.rows, metric, protocol=PROTOCOL) for one in runs.values()]
+      values = [row['value'] for row in found if row is not None and row['value'] is not None]
+      if values:
+        own = (found[0] or {}) if len(values) == 1 else {}
+        estimate = Estimate(float(np.mean(values)), own.get('low'), own.get('high'))
+        name = f'{pair} ({trait})'
+        rows.append(make_row('pairs', metric, name, 'all', estimate, (found[0] or {}).get('count', 0), 1, len(values)))
+  return rows
+
+
+def write_claims(rows: Sequence[Row]) -> str:
+  """The claims as a table, and the baseline's figures on each pair."""
+  lines = [
+    [
+      row['claim'],
+      row['metric'] + ('' if row['slice'] == 'all' else f' ({row["slice"]})'),
+      write_value(row),
+      '-' if row['spread'] is None else f'{row["spread"]:.3f}',
+      str(row['seeds']),
+      row['verdict'],
+    ]
+    for row in rows
+    if row['protocol'] == CLAIMS
+  ]
+  text = make_table(['claim', 'figure', 'variant minus baseline', 'between seeds', 'seeds', 'verdict'], lines)
+  pairs = [row for row in rows if row['protocol'] == 'pairs']
+  names = list(dict.fromkeys(row['subject'] for row in pairs))
+  metrics = list(dict.fromkeys(row['metric'] for row in pairs))
+  found = [[name, *(write_value(find_row(pairs, metric, name)) for metric in metrics)] for name in names]
+  return text + ('\n\n' + make_table(['baseline', *metrics], found) if found else '')
