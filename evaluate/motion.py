@@ -20,8 +20,9 @@ from models.face3d import load_face_model
 STABLE = (36, 39, 42, 45, 27, 28, 29, 30)
 # Prior of the face model: how far a unit of expression is on, the head's turn (radians), dlib's noise (inter-ocular).
 _UNIT, _TURN, _NOISE = 0.3, 0.08, 0.02
-# What the smoothing parabola spans, in seconds and at least in frames.
-_WINDOW, _WINDOW_LEAST = 0.2, 5
+# What the smoothing parabola spans, in seconds and at least in frames: lips and eyelids are quick, the rest is not.
+_WINDOWS = ((slice(48, 68), 0.2), (slice(36, 48), 0.28), (slice(0, 36), 0.36))
+_WINDOW_LEAST = 5
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,10 +94,12 @@ def smooth(shapes: np.ndarray, fps: float) -> np.ndarray:
   seen = np.flatnonzero(np.isfinite(flat).all(axis=1))
   frames = np.arange(len(flat))
   filled = np.stack([np.interp(frames, seen, column) for column in flat[seen].T], axis=1)
-  window = max(_WINDOW_LEAST, 2 * round(_WINDOW * fps / 2) + 1)
-  if len(flat) >= window:
-    filled = np.asarray(savgol_filter(filled, window, 2, axis=0))
-  return filled.reshape(shapes.shape)
+  smoothed = filled.reshape(shapes.shape)
+  for part, span in _WINDOWS:
+    window = max(_WINDOW_LEAST, 2 * round((span * fps - 1) / 2) + 1)
+    if len(flat) >= window:
+      smoothed[:, part] = savgol_filter(smoothed[:, part], window, 2, axis=0)
+  return smoothed
 
 
 def place(shapes: np.ndarray, points: np.ndarray) -> np.ndarray:
