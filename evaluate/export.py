@@ -46,6 +46,7 @@ _OURS = {
   'face_model': ('',),
   'vgg19_weights': ('',),
   'pairs': ('',),
+  'generated': ('', 'renders'),
   'embedding': ('dlib', 'untrained'),
 }
 

@@ -21,6 +21,12 @@ _TITLES = {
     'person as another one looks',
     'Chang et al. 2021, https://arxiv.org/abs/2108.03427',
   ),
+  'recognition': (
+    'Recognition',
+    'maps a face to a code near those of the same person; to ask whether generated identities help, not to identify '
+    'people',
+    'Gecer et al. 2018, https://arxiv.org/abs/1804.03675, section 5.3',
+  ),
   'nn4': (
     'NN4',
     'maps a face to a code near those of the same person; to train and judge generators, not to identify people',

@@ -99,7 +99,7 @@ class Recognition(FaceCodes):
     return logs
 
   def _gradients(self, images: tf.Tensor, labels: tf.Tensor, generated: tf.Tensor,
-                 index: tf.Tensor) -> tuple[list, dict[str, tf.Tensor]]:
+                 index: tf.Tensor) -> tuple[tuple[list, list], dict[str, tf.Tensor]]:
     config, weights = self.config, (self.network.trainable_variables, self._head_weights())
     with tf.GradientTape() as tape:
       codes = self._codes(standardize((images + 1) * 127.5), index)
@@ -107,7 +107,8 @@ class Recognition(FaceCodes):
       if config.weight_decay > 0:
         logs['weight_penalty'] = self.weight_penalty([*weights[0], *weights[1]])
         loss += config.weight_decay * logs['weight_penalty']
-    return tape.gradient(loss, weights), logs
+    gradients: Any = tape.gradient(loss, weights)
+    return gradients, logs
 
   def _codes(self, squares: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     """Codes [B, D] as training sees them, of any length."""

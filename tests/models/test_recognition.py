@@ -1,13 +1,19 @@
 """The recogniser: its networks, what reaches the backbone, and the weights it may start from."""
 
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from evaluate.recognition_figures import arm_name, is_experiment
 from models import runs
 from models.config import ConfigError
 from models.layers import vgg19
 from models.recognition import Recognition, RecognitionConfig
+from train import flags
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def batch(generated, labels=(0, 1, 2, 3)):
@@ -143,3 +149,19 @@ def test_what_is_evaluated_is_the_averaged_backbone(tmp_path):
 def test_contradictions(changes, text):
   with pytest.raises(ConfigError, match=text):
     RecognitionConfig.tiny(**changes)
+
+
+def test_the_flagfiles_are_the_paper_and_each_arm_of_its_experiment():
+  read = lambda file: flags.parse(['train.main', f'--flagfile={ROOT / file}'], flags.TrainFlags).config  # noqa: E731
+  assert read('configs/paper/recognition.cfg') == RecognitionConfig()
+  assert read('configs/ablations/recognition_released.cfg') == RecognitionConfig(head='released')
+  arms = [read(file) for file in ROOT.glob('configs/ablations/recognition_[0-9]*.cfg')]
+  assert is_experiment(arms) and is_experiment([*arms, read('recognition.cfg')])
+  assert {arm_name(config) for config in arms} == {
+      f'{share} %{generated}' for share in (20, 50, 100)
+      for generated in ('', ' + renders', ' + translations (100 people)')}
+  # The people and pictures of GANFaces' quick start, which are then there already.
+  ours, theirs = read('recognition.cfg'), read('ganfaces.cfg')
+  for name in ('image_size', 'stand_ins', 'stand_in_pairs', 'images_per_identity', 'identities',
+               'renders_per_identity'):
+    assert getattr(ours, name) == getattr(theirs, name), name
