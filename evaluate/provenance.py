@@ -6,11 +6,13 @@ IPTC's Photo Metadata Standard 2025.1 gives to the model and its version, `Iptc4
 `uuid` box. Source: https://iptc.org/standards/photo-metadata
 """
 
+import contextlib
 import io
 import os
 import re
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ TRAINED_MODEL = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithm
 DATA_CHART = 'http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia'
 _EXTENSION = 'http://iptc.org/std/Iptc4xmpExt/2008-02-29/'
 _PNG_KEY = 'XML:com.adobe.xmp'
+_FULL = 'No space left on device'
 _MP4_UUID = bytes.fromhex('be7acfcb97a942e89c71999491e3afac')
 
 
@@ -115,36 +118,69 @@ def save_video(
     The number of frames.
   Raises:
     ValueError: if the name ends otherwise or there is no frame.
+    OSError: if the file cannot be written, as on a full disk; then nothing is left of it.
   """
   path = Path(path)
   if path.suffix.lower() != '.mp4':
     raise ValueError(f'{path}: videos are written as .mp4')
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary, writer, count = path.with_name(f'.{path.stem}.part.mp4'), None, 0
+  temporary = path.with_name(f'.{path.stem}.part.mp4')
   try:
-    for frame in frames:
-      frame = to_uint8(frame)
-      frame = np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
-      if writer is None:
-        writer = imageio_ffmpeg.write_frames(
-          str(temporary),
-          frame.shape[1::-1],
-          fps=fps,  # pyright: ignore[reportArgumentType]
-          quality=8,
-          macro_block_size=2,
-        )
-        writer.send(None)
-      writer.send(frame)
-      count += 1
+    count = _encode(temporary, frames, fps)
+    if not count:
+      raise ValueError(f'{path}: there is no frame to write')
+    if sound is not None:
+      _add_sound(temporary, sound, count / fps)
+    add_provenance(temporary, model, version)
+    os.replace(temporary, path)
+  except _EncodingError as error:
+    raise OSError(f'{path} cannot be written ({error}): nothing was; is there room on the disk?') from None
   finally:
-    if writer is not None:
-      writer.close()
-  if not count:
-    raise ValueError(f'{path}: there is no frame to write')
-  if sound is not None:
-    _add_sound(temporary, sound, count / fps)
-  add_provenance(temporary, model, version)
-  os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)
+  return count
+
+
+class _EncodingError(Exception):
+  """What ffmpeg complains of."""
+
+
+def _encode(path: Path, frames: Iterable[Any], fps: float) -> int:
+  """Writes frames as H.264 without sound; returns how many.
+
+  Raises:
+    _EncodingError: if ffmpeg ends before all frames are in the file.
+  """
+  command, ffmpeg, count = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-y', '-f', 'rawvideo'], None, 0
+  with tempfile.TemporaryFile() as errors:  # Since a pipe that nobody empties would stop ffmpeg.
+    try:
+      for frame in frames:
+        frame = to_uint8(frame)
+        frame = np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
+        if ffmpeg is None:
+          height, width = frame.shape[:2]
+          command += ['-pix_fmt', 'rgb24', '-s', f'{width}x{height}', '-r', f'{fps:.6f}', '-i', '-', '-an']
+          command += ['-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-crf', '10', str(path)]
+          ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        assert ffmpeg.stdin is not None
+        ffmpeg.stdin.write(frame.tobytes())
+        count += 1
+      if ffmpeg is not None and ffmpeg.stdin is not None:
+        ffmpeg.stdin.close()
+        if ffmpeg.wait():
+          raise BrokenPipeError
+    except BrokenPipeError:
+      assert ffmpeg is not None
+      code = ffmpeg.wait()
+      errors.seek(0)
+      lines = errors.read().decode(errors='replace').strip().splitlines()
+      reason = next((line for line in lines if _FULL in line), lines[-1] if lines else f'it ended with {code}')
+      raise _EncodingError(f'ffmpeg: {reason}') from None
+    finally:
+      if ffmpeg is not None and ffmpeg.stdin is not None:
+        ffmpeg.kill()
+        ffmpeg.wait()
+        with contextlib.suppress(BrokenPipeError):
+          ffmpeg.stdin.close()
   return count
 
 
@@ -157,7 +193,10 @@ def _add_sound(path: Path, sound: str | os.PathLike, seconds: float) -> None:
   try:
     subprocess.run([*command, str(path)], check=True, capture_output=True, stdin=subprocess.DEVNULL)
   except subprocess.CalledProcessError as error:
-    reason = error.stderr.decode(errors='replace').strip().splitlines()[-1:]
+    text = error.stderr.decode(errors='replace')
+    if _FULL in text:
+      raise _EncodingError(f'ffmpeg: {_FULL}') from None
+    reason = text.strip().splitlines()[-1:]
     raise ValueError(f'{sound}: its sound cannot be read {reason}') from None
   finally:
     silent.unlink(missing_ok=True)

@@ -1,4 +1,5 @@
 import re
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,18 @@ def test_a_chart_is_marked_as_drawn_from_data(tmp_path):
   assert provenance.read_provenance(tmp_path / 'c.png') == {
     'digital_source_type': 'http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia'
   }
+
+
+def test_a_video_that_cannot_be_written_leaves_what_was_there(tmp_path):
+  """The limit on a file's size stands in for a full disk."""
+  frames = np.random.default_rng(0).integers(0, 256, [60, 128, 128, 3], dtype=np.uint8)
+  (tmp_path / 'a.mp4').write_bytes(b'before')
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+  try:
+    with pytest.raises(OSError, match='a.mp4 cannot be written .ffmpeg: .* is there room on the disk'):
+      provenance.save_video(tmp_path / 'a.mp4', frames, 25)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert [path.name for path in tmp_path.iterdir()] == ['a.mp4']
+  assert (tmp_path / 'a.mp4').read_bytes() == b'before'
