@@ -62,6 +62,8 @@ def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, 
     data += " Its identity loss listened to dlib's face descriptor (CC0), which its author trained on photographs."
   elif rendered:
     data += ' No photograph of a person was used.'
+  if getattr(config, 'generated', '') not in ('', 'renders'):
+    data += f' It also learnt to name the people of the generated set `{Path(config.generated).name}`.'
   limits = (
     'It has seen rendered faces only; on photographs it must be expected to fail in ways that the figures above do not '
     'show.'

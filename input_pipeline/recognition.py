@@ -22,7 +22,7 @@ class RealPeople(Identities):
     """The data set; the stand-ins are rendered on first use.
 
     Raises:
-      ConfigError: if it was cut out otherwise than the settings say, or has another number of people.
+      ConfigError: if it was cut out otherwise than the settings say.
       ValueError: if nobody is held out.
     """
     config, path = self.config, self.config.dataset
@@ -31,24 +31,30 @@ class RealPeople(Identities):
 
       path = stand_ins.stand_in_dataset(config)
     data = _open(config, path)
-    count = len(np.unique(data.index('train')['identity']))
+    data.index('test')
+    return data
+
+  @functools.lru_cache  # noqa: B019 - a pipeline lives as long as its run
+  def rows(self, split: str) -> np.ndarray:
+    """[N] the rows of a split that are used.
+
+    Raises:
+      ConfigError: if the settings say another number of people.
+    """
+    config, data = self.config, self.data
+    people = data.index(split)['identity']
+    if split != 'train':
+      return np.arange(len(people))
+    count = len(np.unique(people))
     if count != config.real_people:
       raise ConfigError(
         f'classes={config.classes} stands for {config.real_people} people, and {data.path} has {count} to train on'
         f'{_without_pictures(data)}: set --classes={count}',
         ('classes',),
       )
-    data.index('test')
-    return data
-
-  @functools.lru_cache  # noqa: B019 - a pipeline lives as long as its run
-  def rows(self, split: str) -> np.ndarray:
-    people = self.data.index(split)['identity']
-    if split != 'train':
-      return np.arange(len(people))
     # Of one seed, the people of a small share are among those of a larger one.
-    drawn = np.random.default_rng([self.config.seed, 9]).permutation(np.unique(people))
-    return np.flatnonzero(np.isin(people, drawn[: self.config.people]))
+    drawn = np.random.default_rng([config.seed, 9]).permutation(np.unique(people))
+    return np.flatnonzero(np.isin(people, drawn[: config.people]))
 
 
 class GeneratedPeople(Identities):
@@ -122,7 +128,11 @@ class TwoSets:
     return stand_ins.NOTE
 
   def describe(self) -> list[str]:
-    """Lines about the data for people. Renders nothing."""
+    """Lines about the data for people. Renders nothing.
+
+    Raises:
+      ConfigError: if the sets do not fit the settings, or each other.
+    """
     from input_pipeline import renders, stand_ins, worlds
 
     config = self.config
@@ -221,7 +231,6 @@ class TwoSets:
 
   def held_out(self, count: int | None = None) -> dict[str, np.ndarray]:
     """Pictures of real people who are not trained on, see `Identities.held_out`; `generated` is 0."""
-    self._check()
     batch = self.real.held_out(count)
     return batch | {'generated': np.zeros(len(batch['label']), np.int32)}
 

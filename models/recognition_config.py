@@ -77,11 +77,6 @@ class RecognitionConfig(DataConfig, RunConfig):
         (self.alignment != 'box' and (self.dataset == 'synthetic' or self.generated == 'renders'),
          f'alignment={self.alignment} is not how stand-ins and renders are cut out: set alignment=box, or give data '
          'sets by their paths', ('alignment', 'dataset', 'generated')),
-        (self.classes > 0 and self.dataset == 'synthetic',
-         f'classes={self.classes} is for a data set by its path: dataset=synthetic has stand_ins / images_per_identity '
-         'people', ('classes', 'dataset')),
-        (self.classes == 0 and self.dataset != 'synthetic',
-         f'dataset={self.dataset} needs --classes, the number of people in its split train', ('classes', 'dataset')),
         (given and self.generated_classes == 0,
          f'generated={self.generated} needs --generated_classes, how many of its people are trained on',
          ('generated_classes', 'generated')),

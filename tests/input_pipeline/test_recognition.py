@@ -84,6 +84,8 @@ def test_held_out_people_are_real_and_never_trained_on(sets):
   held = pipeline(sets, real_share=0.4).held_out()
   assert held['label'].tolist() == [0, 0, 1, 1, 2, 2] * 3 and not held['generated'].any()
   assert len(set(held['file'])) == 18
+  other = pipeline(sets, dataset=sets['generated'])  # Tested on another set, of whose training people nothing is asked.
+  assert other.held_out()['label'].tolist() == [0, 0, 1, 1] * 3
 
 
 def test_sets_that_do_not_fit_are_told_in_a_line(sets, tmp_path):
@@ -95,15 +97,15 @@ def test_sets_that_do_not_fit_are_told_in_a_line(sets, tmp_path):
       ('generated', sets['dataset']): r'shares 5 people with dataset=.* \(person_0, person_1, person_2 and 2 more\)',
       ('generated', 'nowhere'): '--generated=nowhere: there is no such folder',
       ('generated_classes', 0): 'needs --generated_classes, how many of its people',
-      ('classes', 0): 'needs --classes, the number of people in its split train',
+      ('classes', 0): 'classes=0 stands for 4 people, and .* has 5 to train on: set --classes=5',
       ('generated', ''): 'generated_classes=4, .* are of a generated set',
   }.items():
     with pytest.raises((ValueError, OSError), match=text) as error:
-      pipeline(sets, **dict([changes])).held_out(1)
+      pipeline(sets, **dict([changes])).describe()
     assert '\n' not in str(error.value)
   with pytest.raises(ConfigError, match='image_size=108 is larger than the crops'):
     small = builders.write_faces(tmp_path / 'small', train=4, size=64, prefix='new')
-    pipeline(sets, generated=str(small)).held_out(1)
+    pipeline(sets, generated=str(small)).describe()
 
 
 def test_renders_and_stand_ins_are_those_of_ganfaces(tmp_path):

@@ -137,7 +137,6 @@ def test_what_is_evaluated_is_the_averaged_backbone(tmp_path):
 
 @pytest.mark.parametrize('changes, text', [
     ({'alignment': 'paper'}, 'alignment=paper is not how stand-ins and renders are cut out'),
-    ({'classes': 3}, 'classes=3 is for a data set by its path'),
     ({'generated': '', 'generated_share': 0.5}, 'generated_share=0.5 are of a generated set'),
     ({'generated_classes': 9}, 'generated_classes=9 are more people than identities=4'),
     ({'generated': '', 'uniform_weight': 1.0}, 'uniform_weight=1.0 is of generated pictures'),

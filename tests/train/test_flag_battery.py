@@ -321,7 +321,7 @@ OWN = {
         'dataset': ('nowhere', refused('dataset=nowhere')),
         'face_model': ('nowhere.npz', refused('nowhere.npz')),
         'alignment': ('paper', refused('alignment=paper is not how stand-ins')),
-        'classes': (7, refused('classes=7 is for a data set by its path')),
+        'classes': (7, shape()),
         'real_share': (0.5, shape()),
         'generated': ('', shape()),
         'generated_classes': (3, shape()),
@@ -336,7 +336,8 @@ OWN = {
         'backbone': ('nn4', shape()),
         'width': (1 / 8, shape()),
         'head': ('released', shape()),
-        'vgg19_weights': ('nowhere.h5', elsewhere(RECOGNITION + 'test_weights_of_imagenet_are_loaded_when_a_run_begins')),
+        'vgg19_weights': (
+            'nowhere.h5', elsewhere(RECOGNITION + 'test_weights_of_imagenet_are_loaded_when_a_run_begins')),
         'generated_gradient': (1.0, trained(learning_rate=0.01)),
         'uniform_weight': (1.0, losses()),
         'dropout': (0.5, losses()),
