@@ -41,7 +41,7 @@ _MOST_BYTES = 8_000_000  # A pretrained model comes with every copy of the proje
 # What each setting may be where nothing but the project's own rendered people was used. dlib's descriptor, which a loss
 # may listen to, is CC0 itself.
 _OURS = {
-  'dataset': ('synthetic', 'synthetic_video'),
+  'dataset': ('synthetic', 'synthetic_video', 'synthetic_actors'),
   'auxiliary_dataset': ('', 'synthetic'),
   'face_model': ('',),
   'vgg19_weights': ('',),

@@ -21,6 +21,11 @@ _TITLES = {
     'person as another one looks',
     'Chang et al. 2021, https://arxiv.org/abs/2108.03427',
   ),
+  'faceoff': (
+    'Face-off',
+    'shows one person of a video as another one, with the same pose and expression; it knows these two alone',
+    'after CycleGAN, Zhu et al. 2017, https://arxiv.org/abs/1703.10593',
+  ),
   'recognition': (
     'Recognition',
     'maps a face to a code near those of the same person; to ask whether generated identities help, not to identify '
@@ -45,7 +50,7 @@ def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, 
     facts: name -> text, more lines of the card's table.
   """
   title, what, paper = _TITLES.get(config.system, (config.system, 'makes pictures of faces', 'see docs'))
-  rendered = config.dataset in ('synthetic', 'synthetic_video')
+  rendered = config.dataset in ('synthetic', 'synthetic_video', 'synthetic_actors')
   data = (
     f"Rendered faces only: {config.identities} people of the project's own face world "
     f'(world seed {config.world_seed}), one in ten of them held out, '
@@ -56,6 +61,11 @@ def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, 
     'consent of the people in it, bind this model too; the project cannot know them: **write them here before sharing '
     'it.**'
   )
+  if config.dataset == 'synthetic_actors':
+    data = (
+      f"Rendered faces only: two actors of the project's own face world (pair {config.pair}, world seed "
+      f'{config.world_seed}), {config.images_per_identity} training frames each.'
+    )
   if config.init_from:
     data += f' Training started from the weights of `{Path(config.init_from).name}`, whose data bind this model too.'
   elif rendered and getattr(config, 'embedding', '') == 'dlib':
