@@ -174,7 +174,7 @@ def _encode(path: Path, frames: Iterable[Any], fps: float) -> int:
       errors.seek(0)
       lines = errors.read().decode(errors='replace').strip().splitlines()
       reason = next((line for line in lines if _FULL in line), lines[-1] if lines else f'it ended with {code}')
-      raise _EncodingError(f'ffmpeg: {reason}') from None
+      raise _EncodingError('ffmpeg: ' + re.sub(r'^(\[[^\]]*\] *)+', '', reason)) from None  # Without its address.
     finally:
       if ffmpeg is not None and ffmpeg.stdin is not None:
         ffmpeg.kill()
