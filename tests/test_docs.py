@@ -94,8 +94,10 @@ def test_the_lines_of_the_face_world_run():
     'image': (2, 192, 192, 3), 'mask': (2, 192, 192, 1), 'landmarks': (2, 68, 2)}
 
 
-def test_the_table_of_the_quick_start_is_the_measured_one():
+@pytest.mark.parametrize(['results', 'flagfile', 'page'], [
+    ('gcgan_quickstart', 'gcgan.cfg', 'quickstart'), ('gcgan_london', 'configs/gcgan_photos.cfg', 'photographs')])
+def test_tables_are_the_measured_ones(results, flagfile, page):
   from evaluate.results import summary
-  measured = json.loads((ROOT / 'docs/results/gcgan_quickstart.json').read_text())
-  assert f'--train_steps={measured["step"]}\n' in (ROOT / 'gcgan.cfg').read_text()  # Of the flagfile as it is.
-  assert summary(measured['results'], 'table1') in (ROOT / 'docs/quickstart.md').read_text()
+  measured = json.loads((ROOT / f'docs/results/{results}.json').read_text())
+  assert f'--train_steps={measured["step"]}\n' in (ROOT / flagfile).read_text()  # Of the flagfile as it is.
+  assert summary(measured['results'], 'table1') in (ROOT / f'docs/{page}.md').read_text()
