@@ -114,7 +114,7 @@ def _run(
       for program in programs:
         program.kill()
     if any(codes):
-      raise RuntimeError(f'{faces.__file__} ended with exit codes {codes}: its message stands above')
+      raise ChildProcessError(f'{faces.__file__} ended with exit codes {codes}: its message stands above')
     shares = [np.load(part) for part in parts]
     found, landmarks, chips = (np.concatenate([s[name] for s in shares]) for name in ('found', 'landmarks', 'chips'))
   return found, landmarks, chips

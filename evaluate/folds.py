@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from evaluate import unseen
 from evaluate.gcgan import PROTOCOL, table1
 from evaluate.results import Row, summary, write_results
 from input_pipeline import PIPELINES
@@ -52,7 +53,11 @@ class Folds:
     for workdir, pipeline in zip(workdirs, self._pipelines, strict=True):
       if pipeline.expressions != self.expressions:
         raise ValueError(f'{workdir} and {workdirs[0]} have other expressions')
-      for person in _held_out_names(pipeline):
+      held_out = _held_out_names(pipeline)
+      known = unseen.known(workdir, pipeline.config, held_out)
+      if known:
+        raise ValueError(f'{workdir} holds out {known[0]}, but started from a run that was trained on that person')
+      for person in held_out:
         if person in seen:
           raise ValueError(f'{seen[person]} and {workdir} both hold out {person}: folds share nobody')
         seen[person] = workdir

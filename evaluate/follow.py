@@ -67,6 +67,7 @@ def flicker(path: str | Path) -> tuple[float, np.ndarray]:
       crops.append(alignment.warp(frame, matrix, _SIZE).astype(np.float32))
       masks.append(skin(alignment.transform_points(place, matrix), _SIZE))
   both = np.array([a & b for a, b in zip(masks, masks[1:], strict=False)])
+  both &= (np.diff(np.flatnonzero(seen)) == 1)[:, None, None]  # Not across a gap.
   changes = np.abs(np.diff(crops, axis=0)).mean(axis=-1)
   return float(changes[both].mean()), points
 
@@ -85,6 +86,7 @@ def report(driver: str | Path, output: str | Path) -> str:
     raise ValueError(f'{output}: {both.sum()} of its frames and of the driver\'s show a face: too few to compare')
   correlation = np.corrcoef(openings[0][both], openings[1][both])[0, 1]
   return (
-    f'mouth opening: correlation {correlation:.2f} with the driver over {both.sum()} frames; skin flicker '
+    f'mouth opening: correlation {correlation:.2f} with the driver over {both.sum()} of {count} frames, those in which '
+    'dlib sees both faces; skin flicker '
     f'{after:.2f} levels, {after / before:.2f} times the driver\'s {before:.2f}'
   )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from evaluate import embeddings, intervals, metrics
+from evaluate import embeddings, intervals, metrics, registration
 from evaluate.charts import save_bars
 from evaluate.embeddings import Faces
 from evaluate.intervals import Estimate
@@ -22,13 +22,15 @@ from input_pipeline.alignment import denormalize
 PROTOCOL = 'table1'
 PAIRS = 600
 _NEGATIVES = 10  # Pictures of other people that each output is compared with.
+_BASELINES = ('copy_input', 'warped_input')
 _PAIRED = ('ssim', 'psnr', 'psnr_mouth', 'mouth_landmark_error', 'mouth_and_brow_landmark_error')
 
 
 def table1(
   model: Any, config: Any, output_dir: str | Path, pairs: int = PAIRS, inception_weights: str = '', pipeline: Any = None
 ) -> list[Row]:
-  """Evaluates expression transfer on held-out people beside `copy_input`, which returns the input as it is.
+  """Evaluates expression transfer on held-out people beside `copy_input`, which returns the input as it is, and
+  `warped_input` (pixel figures only), which bends it so that its landmarks lie where the target's do.
 
   Landmark errors: dlib runs in the same way on output, input and target, and an output is compared with what dlib finds
   on the target, so that dlib's own bias cancels; the subject `target` gives the distance between dlib and the data
@@ -68,7 +70,7 @@ def table1(
   faces = _read_all(outputs, batch, describe=True)
   measures = compare_with_targets(outputs, batch, faces)
   slices = _slices(batch, pipeline.expressions)
-  rows = make_rows(PROTOCOL, measures, batch['identity'], slices, _PAIRED)
+  rows = make_rows(PROTOCOL, measures, batch['identity'], slices, _PAIRED, _BASELINES)
   rows += _identity_rows(batch, faces, slices)
   rows += _distribution_rows(outputs, inputs, targets, batch['identity'], faces, inception_weights)
   save_samples(output_dir / 'samples.npz', _sample_names(batch), batch['identity'], measures, slices)
@@ -87,7 +89,8 @@ def table1(
       **label,
     )
     measures = compare_with_targets(outputs, cross, _read_all(outputs, cross, describe=False))
-    rows += make_rows(PROTOCOL, measures, cross['identity'], {'cross_subject': np.ones(len(outputs), bool)}, _PAIRED)
+    everything = {'cross_subject': np.ones(len(outputs), bool)}
+    rows += make_rows(PROTOCOL, measures, cross['identity'], everything, _PAIRED, _BASELINES)
   _draw_expressions(output_dir / 'expressions.png', rows, pipeline.expressions)
   return rows
 
@@ -106,7 +109,7 @@ def generate(model: Any, batch: Mapping[str, np.ndarray], batch_size: int = 50) 
 def compare_with_targets(
   outputs: np.ndarray, batch: Mapping[str, np.ndarray], faces: Mapping[str, Faces]
 ) -> dict[str, dict[str, Measure]]:
-  """The figures of `model`, `copy_input` and (dlib's own error) `target`.
+  """The figures of `model`, `copy_input`, `warped_input` and (dlib's own error) `target`.
 
   Args:
     outputs: [N, S, S, 3] uint8.
@@ -116,19 +119,27 @@ def compare_with_targets(
   size = outputs.shape[1]
   inputs, targets = to_uint8(batch['input_image']), to_uint8(batch['target_image'])
   points = denormalize(batch['target_landmarks'], size)
+  asked = denormalize(batch.get('driver_landmarks', batch['target_landmarks']), size)
   mouth, face = metrics.mouth_masks(points, size, size), metrics.face_masks(points, size, size)
   change = metrics.squared_error(inputs, targets, mouth)
   energy = metrics.laplacian_energy(targets, face)
   reference = faces['target'].landmarks
   measures: dict[str, dict[str, Measure]] = {}
-  for subject, pictures, seen in (('copy_input', inputs, faces['input']), ('model', outputs, faces['output'])):
-    figures = {
+
+  def compare_pixels(pictures: np.ndarray) -> dict[str, Measure]:
+    return {
       'ssim': Measure(metrics.ssim(pictures, targets)),
       'psnr': Measure(metrics.psnr(pictures, targets)),
       'psnr_mouth': Measure(metrics.psnr(pictures, targets, mouth)),
       'mouth_change_explained': Measure(change - metrics.squared_error(pictures, targets, mouth), change),
       'sharpness': Measure(metrics.laplacian_energy(pictures, face), energy),
     }
+
+  # No learning: what is gained by it is gained by landmarks that are known.
+  warped = registration.bend_pictures(inputs, denormalize(batch['input_landmarks'], size), asked)
+  measures['warped_input'] = compare_pixels(warped)
+  for subject, pictures, seen in (('copy_input', inputs, faces['input']), ('model', outputs, faces['output'])):
+    figures = compare_pixels(pictures)
     for name, which in (
       ('mouth_landmark_error', metrics.MOUTH),
       ('mouth_and_brow_landmark_error', metrics.MOUTH_AND_BROW),
@@ -144,7 +155,7 @@ def compare_with_targets(
     'mouth_and_brow_landmark_error': Measure(metrics.landmark_error(reference, points, metrics.MOUTH_AND_BROW)),
     'face_found': Measure(faces['target'].found.astype(np.float64)),
   }
-  return {subject: measures[subject] for subject in ('model', 'copy_input', 'target')}
+  return {subject: measures[subject] for subject in ('model', 'copy_input', 'warped_input', 'target')}
 
 
 def _read_all(outputs: np.ndarray, batch: Mapping[str, np.ndarray], describe: bool) -> dict[str, Faces]:
@@ -186,7 +197,7 @@ def _identity_rows(
 ) -> list[Row]:
   """AUC of: an output is nearer to another picture of its person than to pictures of other people.
 
-  The other picture is neither the input nor the target where the person has a third one, so that copying scores no
+  An output without a face is nobody. The other picture is neither the input nor the target where the person has a third one, so that copying scores no
   distance of 0.
   """
   people = np.asarray(batch['identity'])
@@ -211,7 +222,7 @@ def _identity_rows(
   for name, chosen in slices.items():
     weights = intervals.bootstrap_weights(people[chosen])
     for subject, seen in (('model', faces['output']), ('copy_input', faces['input'])):
-      to_same = np.linalg.norm(seen.descriptors - pool[same], axis=-1)[chosen]
+      to_same = np.where(seen.found, np.linalg.norm(seen.descriptors - pool[same], axis=-1), np.inf)[chosen]
       to_other = np.linalg.norm(seen.descriptors[:, None] - pool[other], axis=-1)[chosen].ravel()
       value = intervals.estimate(
         lambda w, a=-to_same, b=-to_other: metrics.auc(a, b, w, np.repeat(w, _NEGATIVES, -1)), weights

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from evaluate import EVALUATIONS
+from evaluate import EVALUATIONS, unseen
 from evaluate.results import summary, write_results
 from input_pipeline import PIPELINES
 from models import commands, runs
@@ -52,7 +52,7 @@ def evaluate_run(
     ConfigError: if the model is driven by labels that mean something else in the data set.
   """
   start = time.time()
-  config = config or runs.load_config(workdir)
+  own = config = config or runs.load_config(workdir)
   output = runs.output_folder(workdir) / 'eval'
   if dataset and dataset != config.dataset:
     config = dataclasses.replace(config, dataset=dataset)
@@ -63,7 +63,11 @@ def evaluate_run(
     model = runs.restore(workdir)
   with model.averaged_weights():
     rows = EVALUATIONS[config.system](model, config, output, **options)
-  note = getattr(pipeline, 'note', '')
+  notes = [getattr(pipeline, 'note', '')]
+  if config.system == 'gcgan':
+    shown = unseen.people_of(config, config.dataset, 'test')
+    notes.append(unseen.write_note(unseen.known(workdir, own, shown), len(shown)))
+  note = '\n'.join(filter(None, notes))
   results = write_results(output / 'results.json', config.system, int(model.step), config.dataset, rows, note)
   for protocol in dict.fromkeys(row['protocol'] for row in rows):
     print(f'\n{summary(rows, protocol)}')

@@ -1,6 +1,6 @@
 """A paper's tables and figures from trained runs: `python -m evaluate.paper RUN RUN... --output=DIR`.
 
-    python -m train.sweep gcgan.cfg configs/ablations/quick/gcgan_*.cfg --seeds=3 --workdir=runs/paper
+    python -m train.sweep configs/ablations/quick/gcgan_*.cfg --seeds=3 --workdir=runs/paper
     python -m evaluate.paper runs/paper/*/seed-* --output=runs/paper/tables
 
 Which arm a run is (the full model, without a loss, a baseline) is told by its settings; runs of one arm differ in their
@@ -198,17 +198,17 @@ def paper(
     ValueError: if they do not fit each other.
   """
   start, output = time.time(), Path(output)
-  arms = read_arms(workdirs)
+  arms, unfair = read_arms(workdirs)
   if table_of(workdirs[0]) is TABLES['faceoff']:
     if given := [f'--{name}={value}' for name, value in (('drivers', drivers), ('dataset', dataset),
                                                          ('embedding', embedding)) if value]:
       raise ValueError(f"{given[0]}: face-off's claims are judged by the runs' own evaluations: leave it out")
-    return _judge_claims(arms, output)
+    return _judge_claims(arms, output, '\n'.join(unfair))
   if table_of(workdirs[0]) is TABLES['ganfaces']:
     if drivers:
       raise ValueError(f'--drivers={drivers}: nothing drives GANFaces')
-    rows, *about = ganfaces_paper.study(arms, output, dataset, pairs, embedding)
-    _write(output, 'ganfaces', rows, *about, start=start)
+    rows, step, data, note = ganfaces_paper.study(arms, output, dataset, pairs, embedding)
+    _write(output, 'ganfaces', rows, step, data, '\n'.join(filter(None, [note, *unfair])), start=start)
     return rows
   if embedding:  # One that cannot be read is told before the work.
     keras_features(np.zeros([1, 64, 64, 3], np.uint8), embedding)
@@ -222,17 +222,18 @@ def paper(
   study.draw(output)
   rows = study.measure(embedding)
   data = study.config.dataset + (f', driven by {drivers}' if drivers else '')
-  _write(output, 'gcgan', rows, int(study.judge.step), data, start=start)
+  _write(output, 'gcgan', rows, int(study.judge.step), data, '\n'.join(unfair), start=start)
   _compare(arms, output)
   return rows
 
 
-def _judge_claims(arms: dict[str, dict[int, Path]], output: Path) -> list[Row]:
+def _judge_claims(arms: dict[str, dict[int, Path]], output: Path, note: str) -> list[Row]:
   """Face-off: what is measured of its runs decides."""
   rows, first = faceoff_claims.judge(arms), next(iter(arms['model'].values()))
   results = read_results(first)
   text = faceoff_claims.write_claims(rows)
-  write_results(output / 'results.json', 'faceoff', results['step'], results['data'], rows)
+  write_results(output / 'results.json', 'faceoff', results['step'], results['data'], rows, note)
+  text += f'\n\n{note}' * bool(note)
   runs.write_file(output / 'tables.txt', text + '\n')
   print(f'\n{text}\n\n{output / "results.json"}\n', flush=True)
   _compare(arms, output, TABLES['faceoff'].arm_of)

@@ -85,15 +85,21 @@ def save_image(
     source_type: IPTC's digital source type; `DATA_CHART` for a drawing of numbers, which names no model.
   Raises:
     ValueError: if the name ends otherwise.
+    OSError: if the file cannot be written; then nothing is left of it.
   """
   path = Path(path)
   kind = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG'}.get(path.suffix.lower())
   if kind is None:
     raise ValueError(f'{path}: pictures are written as .png, .jpg or .jpeg')
   path.parent.mkdir(parents=True, exist_ok=True)
+  content = encode_image(image, kind, model, version, source_type)
   temporary = path.with_name(f'.{path.name}.part')
-  temporary.write_bytes(encode_image(image, kind, model, version, source_type))
-  os.replace(temporary, path)
+  try:
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+  except OSError as error:
+    temporary.unlink(missing_ok=True)
+    raise OSError(f'{path} cannot be written ({error.strerror}): make room, or choose another folder') from None
 
 
 def save_video(

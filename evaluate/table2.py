@@ -70,8 +70,9 @@ def table2(
   measures |= {'copy_input': copied, 'driver': _follow(of_drivers, asked, encode, size)}
   strangers = draw_strangers(batch['driver'])
   if strangers is not None:
-    codes = encode(batch['driver_landmarks'])
-    measures['random_pairs'] = {'expression_similarity': Measure(cosine(codes, codes[strangers[:, 0]]))}
+    # Found by dlib on one side, as those of the arms are.
+    stranger = Faces(of_drivers.found[strangers[:, 0]], of_drivers.landmarks[strangers[:, 0]], None)
+    measures['random_pairs'] = {'expression_similarity': _follow(stranger, asked, encode, size)['expression_similarity']}
   people = batch['identity']
   slices = {'all': np.ones(len(people), bool)}
   slices.update({f'skin_{s}': batch['skin'] == s for s in ('light', 'dark') if (batch['skin'] == s).any()})
@@ -84,9 +85,10 @@ def table2(
       embeddings.keras_features(inputs, embedding),
       {arm: [embeddings.keras_features(pictures, embedding) for pictures in seeds] for arm, seeds in outputs.items()},
     )
-  found = {arm: np.array([faces.found for faces in seen[arm]]) for arm in seen}
+  found = {arm: np.array([faces.found for faces in seen[arm]]) for arm in seen} | {'copy_input': of_inputs.found[None]}
   for name, (source, made) in features.items():
-    rows += identity_rows(source, {arm: np.array(made[arm]) for arm in made}, found, people, slices, name)
+    made = {'copy_input': source[None], **{arm: np.array(features) for arm, features in made.items()}}
+    rows += identity_rows(source, made, found, people, slices, name)
   return rows
 
 

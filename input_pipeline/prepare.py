@@ -7,6 +7,7 @@ statistics.json and contact_sheet.png beside the pictures.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import io
@@ -262,7 +263,8 @@ def prepare(
     label='cutting faces out',
   )
   for chunk in range(len(chunks)):
-    os.unlink(os.path.join(output, f'.detected-{chunk:06d}'))
+    with contextlib.suppress(FileNotFoundError):  # The same command elsewhere was faster.
+      os.unlink(os.path.join(output, f'.detected-{chunk:06d}'))
   return statistics
 
 

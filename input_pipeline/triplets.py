@@ -164,7 +164,7 @@ class Triplets:
     size, count = config.image_size, config.batch_size
     part = steps.part_of(config, worker, workers)
     with tf.device('/CPU:0'):
-      pairs = tf.constant(self.pairs('train'))
+      pairs = tf.constant(self._training_pairs())
       table = {key: tf.constant(data.index('train')[key]) for key in ('landmarks', 'expression', 'identity')}
     images = data.images('train', size) if data.fits('train', size) else None
     seeds = steps.phase_seeds(config, phase)
@@ -200,6 +200,21 @@ class Triplets:
       }
 
     return steps.by_step(load, start, stop)
+
+  def _training_pairs(self) -> np.ndarray:
+    """[P, 2] int32: the pairs of one epoch; with `balance_skin` the rarer tone's again and again until it has as many."""
+    pairs = self.pairs('train')
+    if not getattr(self.config, 'balance_skin', False):
+      return pairs
+    tones = self.data.index('train')['skin'][pairs[:, 0]]
+    groups = [np.flatnonzero(tones == tone) for tone in ('light', 'dark')]
+    missing = abs(len(groups[0]) - len(groups[1]))
+    rarer = min(groups, key=len)
+    if not len(rarer):
+      raise ValueError(
+        f'{self.data.path}: balance_skin=true needs people of dark and of light skin, and all that train are of one tone'
+      )
+    return np.concatenate([pairs, pairs[np.resize(rarer, missing)]])
 
   def _mixed(self, *steps_and_part: Any) -> tf.data.Dataset:
     """Batches whose last samples come from the auxiliary data set, numbered on, as people who stand alone."""

@@ -35,7 +35,7 @@ def map_units(
 
   Raises:
     ValueError: if `runner` is given and Beam is not installed.
-    RuntimeError: if a worker died.
+    ChildProcessError: if a worker died.
   """
   if runner:
     _map_on_beam(function, units, runner)
@@ -120,7 +120,7 @@ def _map_on_processes(function: Callable[[Any], int], units: Sequence[Any], coun
         worker.stdin.close()
     except (EOFError, BrokenPipeError, pickle.UnpicklingError):
       results.put(
-        RuntimeError(
+        ChildProcessError(
           f'a worker process died (exit code {worker.wait()}) on {unit}: not enough memory? '
           'The same command continues; --processes=1 uses less'
         )

@@ -57,6 +57,8 @@ class GCGANConfig(DataConfig, RunConfig):
   auxiliary_dataset: str = option('', 'A second data set (synthetic, or a path) for part of every training batch, with '
                                       'its own people and expressions: few photographs, many renders.')
   auxiliary_share: float = option(0.5, 'The part of a batch that comes from auxiliary_dataset.', low=0.0, high=0.95)
+  balance_skin: bool = option(False, 'Draw photographs of dark and of light skin equally often: who is rarer is shown '
+                                     'again.')
   ema_decay: float = option(0.0, 'Decay of the average of the generator that is evaluated; 0 is none [paper].', low=0.0,
                             high=0.99999)
 

@@ -32,7 +32,7 @@ from models.checkpoints import (
   save_checkpoint,
   write_file,
 )
-from models.config import ConfigError, format_value
+from models.config import ConfigError, DataConfig, RunConfig, differences, format_value
 from models.pretrained import is_pretrained, load_weights, locate, output_folder
 from models.registry import SYSTEMS
 from models.system import System
@@ -178,6 +178,16 @@ def restore(workdir: str | os.PathLike, phase: str | None = None) -> System:
   return system
 
 
+def _other_settings(theirs: Any, ours: Any) -> str:
+  """The settings of the system itself in which two configs differ, as words for an error."""
+  shared = {f.name for base in (RunConfig, DataConfig) for f in dataclasses.fields(base)}
+  changed = {name: pair for name, pair in differences(theirs, ours).items() if name not in shared}
+  if not changed:
+    return 'it was trained by another version'
+  return 'it was trained with ' + ', '.join(f'--{name}={format_value(a)} (here {format_value(b)})'
+                                            for name, (a, b) in changed.items())
+
+
 def copy_weights(system: System, workdir: str) -> None:
   """Starts a system from the weights of another run or pretrained model (`init_from`); all else stays new: step,
   optimizers, averages.
@@ -191,11 +201,11 @@ def copy_weights(system: System, workdir: str) -> None:
   ours = [w for layer in system.layers for w in layer.weights]
   theirs = [w for layer in source.layers for w in layer.weights]
   if len(ours) != len(theirs):
-    raise ConfigError(f'init_from={workdir} has {len(theirs)} weights, these networks have {len(ours)}: it was trained '
-                      'with other settings', ('init_from',))
+    raise ConfigError(f'init_from={workdir} has {len(theirs)} weights, these networks have {len(ours)}: '
+                      f'{_other_settings(source.config, system.config)}', ('init_from',))
   for a, b in zip(ours, theirs, strict=True):
     if a.shape != b.shape:
-      raise ConfigError(f'init_from={workdir}: {a.name} has shape {tuple(b.shape)} there and {tuple(a.shape)} here',
-                        ('init_from',))
+      raise ConfigError(f'init_from={workdir}: {a.name} has shape {tuple(b.shape)} there and {tuple(a.shape)} here: '
+                        f'{_other_settings(source.config, system.config)}', ('init_from',))
   for a, b in zip(ours, theirs, strict=True):
     a.assign(b.numpy())

@@ -93,7 +93,9 @@ def main(argv: list[str]) -> None:
   config, own = command.config, command.own
   if own.target == 'renderer':
     from train import benchmark_renderer  # The other targets need no renderer.
-    result = benchmark_renderer.measure(config)
+    if own.phase:
+      raise ConfigError(f'--phase={own.phase} is of training: --target=renderer has no phases', ())
+    result = benchmark_renderer.measure(config, steps=own.steps)
   else:
     result = benchmark(config, own.target, own.steps, own.phase)
     low, high = result['quartiles_ms']

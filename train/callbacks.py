@@ -1,5 +1,6 @@
 """What happens beside the steps: rows, checkpoints, samples, and the end of a run, wanted or not."""
 
+import contextlib
 import json
 import math
 import os
@@ -86,7 +87,8 @@ class Recorder(tf.keras.callbacks.Callback):
     return self
 
   def __exit__(self, *error: Any) -> None:
-    self._stats.close()
+    with contextlib.suppress(OSError):  # Of a full disk, which was told.
+      self._stats.close()
     self._board.close()
 
   def on_train_begin(self, logs: Any = None) -> None:
@@ -156,8 +158,12 @@ class Recorder(tf.keras.callbacks.Callback):
                'perf/seconds_per_kimg': 1000 * self._clock.row / images,
                'perf/milliseconds_per_step': 1000 * self._clock.row / steps}
     self._row_step, self._clock.row = self._step, 0.0
-    self._stats.write(json.dumps({'phase': self._phase, 'step': self._step, **losses, **figures, **perf}) + '\n')
-    self._stats.flush()
+    try:
+      self._stats.write(json.dumps({'phase': self._phase, 'step': self._step, **losses, **figures, **perf}) + '\n')
+      self._stats.flush()
+    except OSError as error:
+      raise OSError(f'{self._stats.name} cannot be written ({error.strerror}): make room and run the same command '
+                    'again, it continues from the last checkpoint') from None
     with self._board.as_default(step=self._step):
       for name, value in (losses | perf).items():
         tf.summary.scalar(name, value)

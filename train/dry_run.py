@@ -40,6 +40,8 @@ def dry_run(config: Any, workdir: str | os.PathLike) -> None:
     if steps == 0:
       continue
     rehearsal = Rehearsal(config, plan, phase)
+    if not total and config.init_from and not begun:
+      runs.copy_weights(rehearsal.system, config.init_from)  # Refuses what does not fit.
     if not total:
       _print_model(rehearsal)
     total += _print_phase(rehearsal, phase, steps)

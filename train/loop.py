@@ -140,6 +140,10 @@ class Run:
       runs.save_flags(config, self.workdir)
       runs.save_labels(getattr(self.pipeline, 'labels', []), self.workdir)
       environment.write(self.workdir, self.say)
+    self.plan.any_worker(False)  # The chief has written.
+    if not (self.workdir / 'flags.cfg').is_file():
+      raise ConfigError(f'--workdir={self.workdir} is another folder here than on the chief: several workers need one '
+                        'that all of them see', ())
     with Signals() as signals:
       for name in names[names.index(phase):]:
         done = start if name == phase else 0

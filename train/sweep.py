@@ -8,6 +8,7 @@ Each run is a process of its own in WORKDIR/FLAGFILE/seed-N; `evaluate.compare` 
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,13 +54,26 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
         codes[name, seed] = 0
         continue
       print(f'{run}: {" ".join(command[len(train):])}', flush=True)
-      codes[name, seed] = subprocess.run(command, check=False).returncode
+      codes[name, seed] = _run(command)
       if codes[name, seed] in (130, 143):
         raise SystemExit(codes[name, seed])
       if codes[name, seed] == 0:
         done.write_text(json.dumps(command[len(train):]) + '\n')
   _print_summary(codes, pathlib.Path(workdir).expanduser())
   return sum(code != 0 for code in codes.values())
+
+
+def _run(command: Sequence[str]) -> int:
+  """Runs a command to its end and returns its exit code. Signals are the command's, which saves before it ends."""
+  with subprocess.Popen(command) as process:
+    # Ctrl-C reaches the command by itself: a terminal sends it to both.
+    handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+      return process.wait()
+    finally:
+      for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _print_summary(codes: dict[tuple[str, int], int], workdir: pathlib.Path) -> None:

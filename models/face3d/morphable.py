@@ -132,7 +132,7 @@ def load_face_model(path: str = '') -> MorphableModel:
     ValueError: one line that names the file and what is wrong with it. Nothing in a file is ever unpickled.
     OSError: the file cannot be read.
   """
-  source = Path(path or DEFAULT_MODEL)
+  source = Path(path).expanduser() if path else DEFAULT_MODEL
   if source.is_dir():
     return _make(load_ict_folder(source), source)
   if not source.exists():

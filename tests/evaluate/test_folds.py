@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from evaluate import folds, gcgan
+from evaluate import folds, gcgan, unseen
 from models import commands, runs
 from models.gcgan import GCGANConfig
 from tests.input_pipeline import builders
@@ -63,3 +63,19 @@ def test_runs_that_are_no_folds_are_refused(three, tmp_path, capsys):
   other = make_run(tmp_path / 'other', dataset=runs.load_config(three[1]).dataset, adversarial_weight=0.5)
   assert commands.run(folds.main, ['folds', three[0], other]) == 2
   assert 'differ in more than their data' in capsys.readouterr().err
+  started = make_run(tmp_path / 'started', dataset=runs.load_config(three[1]).dataset, init_from=three[0])
+  assert commands.run(folds.main, ['folds', three[0], started]) == 2
+  assert 'holds out person_2, but started from a run that was trained on that person' in capsys.readouterr().err
+
+
+def test_people_whom_a_run_knows_are_named(three):
+  late = runs.load_config(three[0])
+  shown = unseen.people_of(late, runs.load_config(three[1]).dataset, 'test')
+  assert unseen.known(three[0], late, shown) == ['person_2', 'person_3']
+  assert unseen.write_note(['person_2', 'person_3'], 2).startswith('2 of the 2 people shown are no strangers')
+  assert not unseen.known(three[0], late, unseen.people_of(late, late.dataset, 'test')) and not unseen.write_note([], 2)
+  # The model that comes along saw 540 people of the first world, among them the 30 whom a smaller one holds out.
+  world = GCGANConfig(init_from='pretrained:gcgan')
+  assert len(unseen.known('run', world, unseen.people_of(world, 'synthetic', 'test'))) == 30
+  other = GCGANConfig(init_from='pretrained:gcgan', world_seed=1)
+  assert not unseen.known('run', other, unseen.people_of(other, 'synthetic', 'test'))

@@ -140,6 +140,8 @@ def test_identity_auc_tells_people_apart(batch):
   every = {'all': np.ones(12, bool)}
   row = gcgan._identity_rows(batch, faces, every)[0]
   assert (row['value'], row['count'], row['identities'], row['subject']) == (1, 12, 4, 'model')
+  faces['output'] = faces['output']._replace(found=np.arange(12) != 5)  # No face is nobody, however alike.
+  assert gcgan._identity_rows(batch, faces, every)[0]['value'] == pytest.approx(11 / 12)
   faces['output'] = described(centres[[1, 2, 3, 0]])  # Everybody looks like somebody else.
   assert gcgan._identity_rows(batch, faces, every)[0]['value'] < 0.5
   alone = gcgan._identity_rows({**batch, 'identity': np.zeros(12, int)}, faces, every)[0]
@@ -175,7 +177,8 @@ def test_the_whole_table(batch, tmp_path, monkeypatch, capsys):
     'skin_dark',
     'cross_subject',
   }
-  assert {row['subject'] for row in rows} == {'model', 'copy_input', 'target', 'model_minus_copy_input'}
+  assert {row['subject'] for row in rows} == {
+    'model', 'copy_input', 'warped_input', 'target', 'model_minus_copy_input', 'model_minus_warped_input'}
   counts = {row['slice']: row['count'] for row in rows if row['metric'] == 'ssim' and row['subject'] == 'model'}
   assert counts['all'] == 8 and counts['skin_dark'] == 4 and counts['cross_subject'] == 4
   assert {r['embedding'] for r in rows if r['metric'] in ('auc', 'kernel_distance', 'frechet_distance')} == {

@@ -218,8 +218,8 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, capsys)
   arms.read_arms([trained['full0'], trained['nocontr']])
   assert 'no fair comparison' not in capsys.readouterr().out
   runs.save_flags(GCGANConfig.tiny(contrastive_weight=0.0, train_steps=9), tmp_path / 'large')
-  arms.read_arms([trained['full0'], tmp_path / 'large'])
-  assert 'warm_steps + train_steps=11 (not 4)' in capsys.readouterr().out
+  _, unfair = arms.read_arms([trained['full0'], tmp_path / 'large'])
+  assert 'warm_steps + train_steps=11 (not 4)' in capsys.readouterr().out and len(unfair) == 1
 
 
 def test_an_embedding_may_not_bring_code(tmp_path):

@@ -101,7 +101,7 @@ def test_a_folder_with_other_files_is_never_touched(tmp_path):
 
 
 def test_a_worker_that_dies_is_named(tmp_path):
-  with pytest.raises(RuntimeError, match='worker process died .*exit code 3'):
+  with pytest.raises(ChildProcessError, match='worker process died .*exit code 3'):
     workers.map_units(os._exit, [3, 3], 2, processes=2)
   with pytest.raises(ZeroDivisionError):
     workers.map_units(functools.partial(operator.floordiv, 1), [0, 0], 2, processes=2)

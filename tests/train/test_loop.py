@@ -15,6 +15,7 @@ from models.config import ConfigError
 from tests.conformance.toy import ToyConfig, ToyPipeline
 from train import resume, train_and_evaluate
 from train.callbacks import NonFiniteError, Recorder
+from train.strategies import Plan
 
 pytestmark = pytest.mark.usefixtures('toy_system')
 CONFIG = ToyConfig.tiny(warm_steps=4, train_steps=8, log_every=2, checkpoint_every=2, sample_every=4,
@@ -266,6 +267,35 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
     train_and_evaluate(CONFIG, tmp_path / 'file' / 'run')
   with pytest.raises(OSError, match='cannot be written'):
     train_and_evaluate(CONFIG, '/proc/run')
+
+
+def test_a_disk_that_fills_up_is_told(tmp_path, monkeypatch):
+  import resource
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  write = Recorder._row
+
+  def fill(recorder, figures):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    write(recorder, figures)
+
+  monkeypatch.setattr(Recorder, '_row', fill)
+  try:
+    with pytest.raises(OSError, match='stats.jsonl cannot be written .File too large.: make room'):
+      train_and_evaluate(CONFIG, tmp_path / 'run')
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_several_workers_need_one_workdir(tmp_path, monkeypatch):
+  begin = Plan.__init__
+
+  def begin_as_another(plan, config):
+    begin(plan, config)
+    plan.chief = False
+
+  monkeypatch.setattr(Plan, '__init__', begin_as_another)
+  with pytest.raises(ConfigError, match='is another folder here than on the chief'):
+    train_and_evaluate(CONFIG, tmp_path / 'run')
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(undisturbed, tmp_path):

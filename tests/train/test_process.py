@@ -46,6 +46,19 @@ def test_kill_then_the_same_command_gives_the_undisturbed_rows(tmp_path):
   assert rows(tmp_path / 'b') == rows(tmp_path / 'a') and len(rows(tmp_path / 'a')) == 40
 
 
+def test_a_sweep_that_is_stopped_lets_its_run_save(tmp_path):
+  (tmp_path / 'a.cfg').write_text('--system=toy\n')
+  program = ('import signal, sys; from train import sweep; '
+             f'sweep.sweep([{str(tmp_path / "a.cfg")!r}], 1, {str(tmp_path)!r}, {COMMAND[2:] + ["--train_steps=100000"]}, '
+             f'{COMMAND[:2]})')
+  run = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT, env={**os.environ, 'PYTHONPATH': '.'}, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  wait_for_step(tmp_path / 'a/seed-0', 3)
+  run.send_signal(signal.SIGTERM)
+  text, errors = run.communicate(timeout=60)
+  assert run.returncode == 143 and 'saved; the same command continues' in text and 'Traceback' not in errors
+
+
 def test_ctrl_c_and_sigterm_save_and_leave_without_a_traceback(tmp_path):
   runs = {number: start('--train_steps=100000', f'--workdir={tmp_path / str(number)}') for number in (2, 15)}
   for number, run in runs.items():
