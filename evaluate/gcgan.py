@@ -197,8 +197,8 @@ def _identity_rows(
 ) -> list[Row]:
   """AUC of: an output is nearer to another picture of its person than to pictures of other people.
 
-  An output without a face is nobody. The other picture is neither the input nor the target where the person has a third one, so that copying scores no
-  distance of 0.
+  An output without a face is nobody. The other picture is neither the input nor the target where the person has a
+  third one, so that copying scores no distance of 0.
   """
   people = np.asarray(batch['identity'])
   pool_people = np.concatenate([people, people])

@@ -72,7 +72,8 @@ def table2(
   if strangers is not None:
     # Found by dlib on one side, as those of the arms are.
     stranger = Faces(of_drivers.found[strangers[:, 0]], of_drivers.landmarks[strangers[:, 0]], None)
-    measures['random_pairs'] = {'expression_similarity': _follow(stranger, asked, encode, size)['expression_similarity']}
+    chance = _follow(stranger, asked, encode, size)
+    measures['random_pairs'] = {'expression_similarity': chance['expression_similarity']}
   people = batch['identity']
   slices = {'all': np.ones(len(people), bool)}
   slices.update({f'skin_{s}': batch['skin'] == s for s in ('light', 'dark') if (batch['skin'] == s).any()})

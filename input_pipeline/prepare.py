@@ -7,7 +7,6 @@ statistics.json and contact_sheet.png beside the pictures.
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import io
@@ -262,9 +261,7 @@ def prepare(
     processes=cutters,
     label='cutting faces out',
   )
-  for chunk in range(len(chunks)):
-    with contextlib.suppress(FileNotFoundError):  # The same command elsewhere was faster.
-      os.unlink(os.path.join(output, f'.detected-{chunk:06d}'))
+  shards.remove_parts(output, '.detected-')
   return statistics
 
 

@@ -4,7 +4,6 @@ The data set is one of faces (`dataset`), whose `file` names the track before it
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import io
@@ -277,9 +276,7 @@ def prepare_tracks(
     processes=processes or min(len(os.sched_getaffinity(0)), 1 + len(rows) // 500),
     label='cutting faces out',
   )
-  for chunk in range(len(chunks)):
-    with contextlib.suppress(FileNotFoundError):  # The same command elsewhere was faster.
-      os.unlink(os.path.join(output, f'.detected-{chunk:06d}'))
+  shards.remove_parts(output, '.detected-')
   return statistics
 
 

@@ -65,6 +65,12 @@ def import_tfds() -> Any:
   return tfds
 
 
+def remove_parts(folder: str, prefix: str) -> None:
+  """Removes the files of a folder whose names begin so; one that the same command elsewhere removed is no error."""
+  for path in pathlib.Path(folder).glob(f'{prefix}*'):
+    path.unlink(missing_ok=True)
+
+
 def digest(value: Any) -> str:
   """A short hash of a JSON-able value, for names and fingerprints."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -202,7 +202,7 @@ class Triplets:
     return steps.by_step(load, start, stop)
 
   def _training_pairs(self) -> np.ndarray:
-    """[P, 2] int32: the pairs of one epoch; with `balance_skin` the rarer tone's again and again until it has as many."""
+    """[P, 2] int32: the pairs of an epoch; with `balance_skin` the rarer tone's again until there are as many."""
     pairs = self.pairs('train')
     if not getattr(self.config, 'balance_skin', False):
       return pairs
@@ -212,7 +212,7 @@ class Triplets:
     rarer = min(groups, key=len)
     if not len(rarer):
       raise ValueError(
-        f'{self.data.path}: balance_skin=true needs people of dark and of light skin, and all that train are of one tone'
+        f'{self.data.path}: balance_skin=true needs people of dark and of light skin, and all who train are alike'
       )
     return np.concatenate([pairs, pairs[np.resize(rarer, missing)]])
 

@@ -147,7 +147,9 @@ def test_the_same_seed_gives_the_same_weights_and_steps(name):
     steps = stepper(name, phase)
     first = [steps.restart().step(t) for t in range(2)], [steps.step(t) for t in range(2)]
     assert first == ([steps.restart().step(t) for t in range(2)], [steps.step(t) for t in range(2)])
-  same, again, other = (fresh(tiny(name, seed=seed)).get_weights() for seed in (0, 0, 7))
+  again, other = (fresh(tiny(name, seed=seed)) for seed in (0, 7))
+  first = stepper(name, again.phase).restart().system.get_weights()
+  same, again, other = first, again.get_weights(), other.get_weights()
   assert all((a == b).all() for a, b in zip(same, again, strict=True))
   assert any((a != b).any() for a, b in zip(same, other, strict=True))
 
@@ -210,6 +212,8 @@ def _unsynchronized(config):
 
 
 def test_two_replicas_equal_one(name):
+  if name == 'nn4':
+    pytest.skip('its 57 synchronised norms take a minute to trace: compared at full width, among the slow tests')
   for phase in phases(name):
     steps = stepper(name, phase).restart()
     one = [steps.step(t) for t in range(5)]
@@ -288,7 +292,7 @@ def test_bfloat16_is_finite_and_keeps_float32_weights(name):
   config = tiny(name, precision='mixed_bfloat16')
   for phase in phases(name):
     system = fresh(config, phase)
-    losses = numbers(tf.function(system.train_step)(batch_of(config)))
+    losses = numbers(system.train_step(batch_of(config)))
     assert all(np.isfinite(v) for v in losses.values()), losses
     assert all(w.dtype == tf.float32 for w in system.weights if w.dtype.is_floating)
 

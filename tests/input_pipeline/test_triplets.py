@@ -20,6 +20,11 @@ class Config(DataConfig, RunConfig):
   image_size: int = 16
 
 
+@dataclasses.dataclass(frozen=True)
+class BalancedConfig(Config):
+  balance_skin: bool = False
+
+
 @pytest.fixture(scope='module')
 def faces(tmp_path_factory):
   return builders.write_faces(tmp_path_factory.mktemp('faces') / 'data')
@@ -55,6 +60,20 @@ def test_pairs_share_person_pose_and_light_and_differ_in_expression(faces):
   for key in ('identity', 'pose', 'light'):
     np.testing.assert_array_equal(table[key][a], table[key][b])
   assert (table['expression'][a] != table['expression'][b]).all()
+
+
+def test_skin_tones_are_balanced_by_showing_the_rarer_again(tmp_path):
+  faces = builders.write_faces(tmp_path / 'three', train=3)  # Two light people and a dark one, with twelve pairs each.
+
+  def shown(balance, steps):
+    source = triplets.Triplets(BalancedConfig(dataset=str(faces), batch_size=12, balance_skin=balance))
+    people = np.concatenate([batch['identity'] for batch in batches(source, 0, steps, 'train')])
+    return np.bincount(people).tolist()
+
+  assert shown(False, 3) == [12, 12, 12] and shown(True, 4) == [12, 24, 12]
+  alone = builders.write_faces(tmp_path / 'alone', train=1, test=2)
+  with pytest.raises(ValueError, match='balance_skin=true needs people of dark and of light skin'):
+    batches(triplets.Triplets(BalancedConfig(dataset=str(alone), balance_skin=True)), 0, 1, 'train')
 
 
 def test_pictures_belong_to_their_landmarks(faces):

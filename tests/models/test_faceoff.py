@@ -195,6 +195,7 @@ def test_pools_are_cyclegans():
   assert 6 < older < 30 and not system.pools['a'].numpy().any()
 
 
+@pytest.mark.slow  # The losses alone: tests/conformance.
 def test_two_replicas_equal_one_in_losses_and_pools():
   changes = {'adversarial': 'wgan', 'optimizer': 'rmsprop', 'dropout': 0.5, 'train_steps': 5}
   config, one = tiny(strategy='mirrored', **changes), make_system(**changes)

@@ -91,7 +91,7 @@ def plain_round(system, batch):
           'centroids_visited': (system.visits.numpy() >= 14).mean()}
 
 
-@pytest.mark.parametrize('balance', [0.0, 0.3])
+@pytest.mark.parametrize('balance', [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_the_fast_step_is_the_plain_one(balance):
   changes = {'balance_start': balance, 'balance_rate': 0.05, 'identity_weight': 1e-3, 'ema_decay': 0.0}
   fast, plain = make_system(**changes), make_system(**changes)

@@ -49,8 +49,8 @@ def test_kill_then_the_same_command_gives_the_undisturbed_rows(tmp_path):
 def test_a_sweep_that_is_stopped_lets_its_run_save(tmp_path):
   (tmp_path / 'a.cfg').write_text('--system=toy\n')
   program = ('import signal, sys; from train import sweep; '
-             f'sweep.sweep([{str(tmp_path / "a.cfg")!r}], 1, {str(tmp_path)!r}, {COMMAND[2:] + ["--train_steps=100000"]}, '
-             f'{COMMAND[:2]})')
+             f'sweep.sweep([{str(tmp_path / "a.cfg")!r}], 1, {str(tmp_path)!r}, '
+             f'{COMMAND[2:] + ["--train_steps=100000"]}, {COMMAND[:2]})')
   run = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT, env={**os.environ, 'PYTHONPATH': '.'}, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
   wait_for_step(tmp_path / 'a/seed-0', 3)
