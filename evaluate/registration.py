@@ -1,5 +1,5 @@
-"""Brings pictures over each other: by the best similarity (shifted, turned, scaled), for models whose frame is their own,
-or bent by their landmarks.
+"""Brings pictures over each other: by the best similarity (shifted, turned, scaled), for models whose frame is their
+own, or bent by their landmarks.
 
 The similarity: Gauss-Newton on grey pictures (Lucas and Kanade 1981) with Levenberg's damping, from several starts and
 from coarse to fine. Nothing but the least squared error is looked for, so a picture that is nearest as it is stays as

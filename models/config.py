@@ -145,8 +145,8 @@ class DataConfig:
   dataset: str = option('synthetic', 'synthetic (rendered on first use), or the path of a prepared data set.')
   data_dir: str = option('~/.cache/personae', 'Where rendered data sets are kept.')
   cache_gb: float = option(4.0, 'Decoded pictures are held in memory up to this size, read by row beyond it.', low=0.0)
-  face_model: str = option('', 'Morphable model of rendered faces: a .npz of ours (worlds with hair need a painted one); empty '
-                               'is the built-in one.')
+  face_model: str = option('', 'Face model of rendered people: an .npz of ours (worlds with hair need a painted one); '
+                               'empty is the built-in one.')
   alignment: str = option('paper', 'Crop of rendered faces: paper is the 3-point affine of the GC-GAN paper, '
                                    "similarity keeps a face's proportions.", choices=('paper', 'similarity'))
   template_scale: float = option(0.8, 'Size of the alignment template about the centre of the crop.', low=0.3, high=1.5)
