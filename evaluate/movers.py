@@ -36,9 +36,18 @@ class ByLandmarks:
   ):
     if config.condition == 'onehot':
       raise ValueError('the model was trained with condition=onehot: it is driven by labels, not by a face')
-    call = lambda name, key: lambda images, landmarks: functions[name](  # noqa: E731
-      images=tf.constant(images), landmarks=tf.constant(landmarks, tf.float32)
-    )[key].numpy()
+    matrix = alignment.align(points, config.alignment, config.template_scale, config.image_size)
+    own = alignment.normalize(alignment.transform_points(points, matrix), config.image_size)[None]
+
+    def call(name: str, key: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+      def answer(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        given = {'images': tf.constant(images), 'landmarks': tf.constant(landmarks, tf.float32)}
+        if config.bend_input:
+          given['source_landmarks'] = tf.constant(np.repeat(own, len(images), axis=0), tf.float32)
+        return functions[name](**given)[key].numpy()
+
+      return answer
+
     move = call('move', 'flow') if 'move' in functions else None
     self._face = Face(picture, points, config, call('serving_default', 'images'), move)
     self._relative = landmark_transfer == 'relative'

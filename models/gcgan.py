@@ -22,6 +22,8 @@ from models.gcgan_networks import (
   generator_network,
 )
 from models.layers import Adam, StepDecay
+from models.layers.bending import bend, bend_flow
+from models.layers.warping import warp
 from models.system import Batch, System
 
 __all__ = ['GCGAN', 'GCGANConfig']
@@ -30,8 +32,9 @@ __all__ = ['GCGAN', 'GCGANConfig']
 class GCGAN(System):
   """The game of GC-GAN, see the module's page.
 
-  Batches hold `input_image`, `target_image` [B, S, S, 3]; `target_landmarks`, `reference_landmarks` [B, 68, 2];
-  `target_expression`, `reference_expression` [B]; and `index` [B], a sample's place in the global batch.
+  Batches hold `input_image`, `target_image` [B, S, S, 3]; `target_landmarks`, `reference_landmarks` (with bend_input
+  also `input_landmarks`) [B, 68, 2]; `target_expression`, `reference_expression` [B]; and `index` [B], a sample's place
+  in the global batch.
 
   Attributes:
     embedding: E, None unless condition=embedding.
@@ -173,9 +176,10 @@ class GCGAN(System):
   def _generate(self, batch: Batch, training: bool = True) -> tuple[tf.GradientTape, tf.Tensor]:
     """The fake images [B, S, S, 3] of a batch and the tape that watched G make them."""
     condition = self._condition(self._landmarks(batch, 'target'), batch['target_expression'])
+    images = self._bend(batch['input_image'], batch.get('input_landmarks'), batch['target_landmarks'])
     generate = self.replica_local(lambda images, codes: self.generator([images, codes], training=training))
     with tf.GradientTape() as tape:
-      fake = generate(batch['input_image'], condition)
+      fake = generate(images, condition)
     return tape, fake
 
   def _critic_gradients(self, real: tf.Tensor, fake: tf.Tensor,
@@ -209,6 +213,16 @@ class GCGAN(System):
 
   # Use.
 
+  def _bend(self, images: tf.Tensor, own: tf.Tensor | None, goals: tf.Tensor) -> tf.Tensor:
+    """What the generator sees of images [B, S, S, 3] whose landmarks `own` are to lie at `goals` [B, 68, 2]."""
+    return bend(images, self._need(own), goals) if self.config.bend_input else images
+
+  @staticmethod
+  def _need(own: tf.Tensor | None) -> tf.Tensor:
+    if own is None:
+      raise ValueError('a model with bend_input=true needs the landmarks of its input too')
+    return own
+
   def _condition(self, landmarks: tf.Tensor, expression: tf.Tensor) -> tf.Tensor:
     if self.config.condition == 'embedding':
       return self.encode(landmarks)
@@ -233,58 +247,74 @@ class GCGAN(System):
     """
     return self.generator([images, condition], training=False)
 
-  def transfer(self, source: tf.Tensor, driver: tf.Tensor) -> tf.Tensor:
+  def transfer(self, source: tf.Tensor, driver: tf.Tensor, source_landmarks: tf.Tensor | None = None) -> tf.Tensor:
     """Shows the source with the expression of the driver.
 
     Args:
       source: [B, S, S, 3] images in [-1, 1] of whom to show.
       driver: [B, 68, 2] landmarks in [-1, 1] of the crop; with condition=onehot [B] labels of expressions.
+      source_landmarks: [B, 68, 2] of the source, for bend_input.
     Returns:
       [B, S, S, 3] images in [-1, 1].
+    Raises:
+      ValueError: if they are missing.
     """
-    return self.generate(source, self._condition(driver, driver))
+    return self.generate(self._bend(source, source_landmarks, driver), self._condition(driver, driver))
 
-  def flow(self, source: tf.Tensor, driver: tf.Tensor) -> tf.Tensor:
+  def flow(self, source: tf.Tensor, driver: tf.Tensor, source_landmarks: tf.Tensor | None = None) -> tf.Tensor:
     """Where in the source each place of `transfer`'s picture comes from, for composition=warp.
 
     Args:
-      source, driver: as of `transfer`.
+      source, driver, source_landmarks: as of `transfer`.
     Returns:
       [B, S, S, 2] offsets in x and y; 2 is the distance from the first to the last column or row.
     """
     maps = tf.keras.Model(self.generator.inputs, self.generator.get_layer('maps').output)
-    return flow_of(maps([source, self._condition(driver, driver)], training=False))
+    bent = self._bend(source, source_landmarks, driver)
+    flow = flow_of(maps([bent, self._condition(driver, driver)], training=False))
+    if not self.config.bend_input:
+      return flow
+    return flow + warp(bend_flow(self._need(source_landmarks), driver, self.config.image_size), flow)
 
   def sample(self, batch: Batch) -> dict[str, tf.Tensor]:
     driver = batch['target_expression' if self.config.condition == 'onehot' else 'target_landmarks']
-    return {'input': batch['input_image'], 'output': self.transfer(batch['input_image'], driver),
-            'target': batch['target_image']}
+    output = self.transfer(batch['input_image'], driver, batch.get('input_landmarks'))
+    return {'input': batch['input_image'], 'output': output, 'target': batch['target_image']}
 
   def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
     """Functions of the SavedModel.
 
     `serving_default`: `images` uint8 [N, S, S, 3] and `landmarks` float32 [N, 68, 2] in [-1, 1] (with condition=onehot
     `expressions` int32 [N]) -> `images` uint8. With condition=embedding also `encode`: `landmarks` -> `codes` [N, 32];
-    with composition=warp also `move`: `images`, `landmarks` -> `flow` [N, S, S, 2], see `flow`.
+    with composition=warp also `move`: `images`, `landmarks` -> `flow` [N, S, S, 2], see `flow`. With bend_input both
+    pictures' functions take `source_landmarks` [N, 68, 2] too.
     """
     size = self.config.image_size
     images = tf.TensorSpec([None, size, size, 3], tf.uint8, name='images')
     landmarks = tf.TensorSpec([None, LANDMARKS, 2], tf.float32, name='landmarks')
 
-    def show(source: tf.Tensor, driver: tf.Tensor) -> dict[str, tf.Tensor]:
-      shown = self.transfer(tf.cast(source, tf.float32) / 127.5 - 1, driver)
+    def read(source: tf.Tensor) -> tf.Tensor:
+      return tf.cast(source, tf.float32) / 127.5 - 1
+
+    def show(source: tf.Tensor, driver: tf.Tensor, source_landmarks: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+      shown = self.transfer(read(source), driver, source_landmarks)
       return {'images': tf.cast(tf.round(tf.clip_by_value((shown + 1) * 127.5, 0, 255)), tf.uint8)}
 
     if self.config.condition == 'onehot':
       labels = tf.TensorSpec([None], tf.int32, name='expressions')
       return {'serving_default': tf.function(lambda images, expressions: show(images, expressions), [images, labels])}
-    functions = {'serving_default': tf.function(lambda images, landmarks: show(images, landmarks), [images, landmarks])}
+    given = [images, landmarks]
+    if self.config.bend_input:
+      given.append(tf.TensorSpec([None, LANDMARKS, 2], tf.float32, name='source_landmarks'))
+    functions = {'serving_default': tf.function(
+        lambda images, landmarks, source_landmarks=None: show(images, landmarks, source_landmarks), given)}
     if self.config.condition == 'embedding':
       functions['encode'] = tf.function(lambda landmarks: {'codes': self.encode(landmarks)}, [landmarks])
     if self.config.composition == 'warp':
-      functions['move'] = tf.function(
-          lambda images, landmarks: {'flow': self.flow(tf.cast(images, tf.float32) / 127.5 - 1, landmarks)},
-          [images, landmarks])
+      def move(images: tf.Tensor, landmarks: tf.Tensor, own: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        return {'flow': self.flow(read(images), landmarks, own)}
+
+      functions['move'] = tf.function(move, given)
     return functions
 
 

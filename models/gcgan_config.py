@@ -27,6 +27,8 @@ class GCGANConfig(DataConfig, RunConfig):
   composition: str = option('image', 'What the generator shows: image, what it draws [paper]; blend, that laid over '
                             'the input where it says so [GANimation]; warp, the same over the input moved, whose '
                             'detail stays.', choices=('image', 'blend', 'warp'))
+  bend_input: bool = option(False, 'Bend the input by a thin plate spline, so that its landmarks lie where the '
+                            "target's do, before the generator sees it: what is new has to be drawn [warp-guided GAN].")
   output_norm: bool = option(True, 'Batch normalisation before the last tanh: true [paper], false [released code].')
   fix_norm: bool = option(False, 'In the game the generator normalises by its averages, as when it is used, and not by '
                           'the batch [paper]: what a rare picture does to it is seen, and unlearnt.')
@@ -77,6 +79,9 @@ class GCGANConfig(DataConfig, RunConfig):
         (embeds and self.pretrain_steps == 0 and not self.init_from,
          'pretrain_steps=0 leaves condition=embedding with a random embedding: set pretrain_steps, or init_from=RUN',
          ('pretrain_steps', 'condition')),
+        (self.condition == 'onehot' and self.bend_input,
+         'bend_input=true bends by landmarks, which condition=onehot does not have: leave it out',
+         ('bend_input', 'condition')),
         (self.condition == 'onehot' and self.landmark_jitter > 0,
          f'landmark_jitter={self.landmark_jitter} moves landmarks that condition=onehot never sees: set '
          'landmark_jitter=0', ('landmark_jitter', 'condition')),

@@ -168,6 +168,7 @@ OWN = {
         'n_skips': (3, losses()),
         'skip': ('concat', shape()),
         'composition': ('warp', shape()),
+        'bend_input': (True, losses()),
         'output_norm': (False, shape()),
         'fix_norm': (True, losses()),
         'pretrain_steps': (3, phases),

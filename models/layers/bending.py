@@ -1,0 +1,41 @@
+"""Bending pictures by their landmarks, as warp-guided GANs do with faces (Geng et al. 2018, SIGGRAPH Asia)."""
+
+import numpy as np
+import tensorflow as tf
+
+from models.layers.warping import cubic_sample, warp
+
+__all__ = ['bend', 'bend_flow']
+
+_FRAME = 9  # Points along each edge of the picture, which stay.
+_SMOOTHING = 1e-2  # In tenths of a picture. Points of the lips lie close together: an exact spline may fold there.
+
+
+def bend(images: tf.Tensor, points: tf.Tensor, goals: tf.Tensor) -> tf.Tensor:
+  """Pictures [B, S, S, C] bent so that their points come to lie at their goals (see `bend_flow`), cubic."""
+  return warp(images, bend_flow(points, goals, images.shape[1]), cubic_sample)
+
+
+def bend_flow(points: tf.Tensor, goals: tf.Tensor, size: int) -> tf.Tensor:
+  """The flow that bends pictures by a thin plate spline; the frame of the picture stays.
+
+  Args:
+    points: [B, P, 2] x and y in [-1, 1], from edge to edge of the picture, as landmarks are.
+    goals: [B, P, 2] where they are to lie.
+    size: height and width S of the pictures.
+  Returns:
+    [B, S, S, 2] as in `models.layers.warping`: offsets in units in which 2 is from the first to the last column.
+  """
+  from tensorflow_addons.image import interpolate_spline  # Here, as its import takes a second.
+
+  line = np.linspace(-1, 1, _FRAME)
+  frame = np.unique([(x, y) for x in line for y in line if 1 in (abs(x), abs(y))], axis=0)
+  line = (2 * np.arange(size) + 1) / size - 1
+  grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(1, -1, 2)
+  frame, grid = (tf.constant(x, tf.float32) for x in (frame[None], grid))
+  count = tf.shape(points)[0]
+  points, goals = (tf.cast(x, tf.float32) for x in (points, goals))
+  known = tf.concat([goals, tf.repeat(frame, count, axis=0)], axis=1)
+  pull = tf.concat([points - goals, tf.zeros([count, frame.shape[1], 2])], axis=1)
+  flow = interpolate_spline(5 * known, pull, 5 * tf.repeat(grid, count, axis=0), 2, _SMOOTHING)
+  return tf.reshape(flow, [-1, size, size, 2]) * size / (size - 1)
