@@ -72,6 +72,17 @@ def test_similarity_within_a_mask():
   assert left[0] == pytest.approx(1) and np.isnan(left[1]) and (whole < 0.9).all()
 
 
+def test_similarity_of_parts_is_that_of_each_by_itself():
+  random = np.random.default_rng(0)
+  first, second = random.integers(0, 256, [2, 3, 32, 32, 3], dtype=np.uint8)
+  face, mouth = np.zeros([2, 3, 32, 32], bool)
+  face[:, 4:28, 4:28], mouth[:, 16:22, 10:20] = True, True
+  found = faceoff.compare_with_truth(first, second, face, mouth)
+  assert list(found) == ['ssim', 'psnr', 'ssim_face', 'psnr_face', 'ssim_mouth', 'psnr_mouth']
+  for name, mask in (('ssim', None), ('ssim_face', face), ('ssim_mouth', mouth)):
+    np.testing.assert_array_equal(found[name].values, metrics.ssim(first, second, mask))
+
+
 @pytest.fixture(scope='module')
 def evaluated(tmp_path_factory):
   """All rows of a face-off that learnt nothing, and the folder of its figures."""
