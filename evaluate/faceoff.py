@@ -82,8 +82,7 @@ def _measures(scene: Scene, faces: Mapping[str, Faces]) -> dict[str, dict[str, M
     for subject in ('model', *BASELINES):
       pictures = scene.subjects[subject]
       measures[subject] |= compare_with_truth(pictures, scene.truth, face, mouth)
-      error = metrics.landmark_error(faces[subject].landmarks, faces['truth'].landmarks, metrics.MOUTH)
-      measures[subject]['mouth_landmark_error'] = Measure(error)
+      measures[subject]['mouth_landmark_error'] = mouth_error(faces[subject], faces['truth'])
       measures[subject]['sharpness'] = Measure(metrics.laplacian_energy(pictures, face), energy)
   moved = frame_changes(scene.inputs, scene.clips)
   for subject, pictures in scene.subjects.items():
@@ -115,6 +114,15 @@ def compare_with_truth(
     found[f'ssim{name}'] = Measure(values)
     found[f'psnr{name}'] = Measure(metrics.psnr(pictures, truth, mask))
   return found
+
+
+def mouth_error(seen: Faces, true: Faces) -> Measure:
+  """Distance of dlib's mouths in pictures and in the truth, over the pictures in which it sees a face.
+
+  In the others its points lie where the face should be, whatever is drawn there; `face_found` says how many these are.
+  """
+  error = metrics.landmark_error(seen.landmarks, true.landmarks, metrics.MOUTH)
+  return Measure(error * seen.found, seen.found * 1.0)
 
 
 def frame_changes(pictures: np.ndarray, clips: np.ndarray) -> np.ndarray:
