@@ -31,7 +31,7 @@ def two_people(
 
   Subjects are the `model`; `copy_input`, the frame of A; `nearest_target_frame`, B's training frame nearest to it in
   landmarks; `truth`, B rendered with A's expression and pose, where it is known: as far as a figure can go; and
-  `target`, other frames of B. Intervals are of a bootstrap over stretches of ten neighbouring frames.
+  `target`, other frames of B. Intervals are of a bootstrap over stretches of two seconds.
 
   Args:
     model: the trained `FaceOff`.

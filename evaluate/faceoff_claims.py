@@ -1,7 +1,7 @@
 """What the face-off paper says of its variants, each sentence with a figure: does it hold on these runs?
 
 The paper has no figures. A claim holds here where the gap to the baseline is larger than what other frames (a bootstrap
-over stretches of ten neighbouring frames) and another seed (the largest gap between two seeds of the baseline) make of
+over stretches of two seconds) and another seed (the largest gap between two seeds of the baseline) make of
 it; else it is undecided.
 """
 

@@ -7,7 +7,7 @@ import pytest
 
 from evaluate import faceoff, faceoff_identity, metrics
 from evaluate.embeddings import Faces
-from evaluate.faceoff_scene import find_person, stretches_of
+from evaluate.faceoff_scene import find_person, stretch_length, stretches_of
 from evaluate.provenance import read_provenance
 from evaluate.results import find_row
 from input_pipeline import PIPELINES, actors
@@ -17,9 +17,17 @@ from models.faceoff_config import FaceOffConfig
 
 
 def test_neighbouring_frames_are_drawn_together_within_their_clip():
-  clips = np.repeat([3, 5], [23, 12])
-  found = stretches_of(clips)
+  clips, frames = np.repeat([3, 5], [23, 12]), np.concatenate([np.arange(23), np.arange(4, 16)])
+  found = stretches_of(clips, frames, 10)
   assert found.tolist() == [0] * 10 + [1] * 10 + [2] * 3 + [3] * 10 + [4] * 2
+  # Of every fourth frame two or three are left in a stretch, and a clip of one stretch differs from the one before.
+  assert stretches_of(np.repeat([0, 1], [6, 2]), np.array([0, 4, 8, 12, 16, 20, 0, 4]), 10).tolist() == [
+    0, 0, 0, 1, 1, 2, 3, 3]  # fmt: skip
+  assert stretches_of(np.repeat([0, 1], 2), np.arange(4), 10).tolist() == [0, 0, 1, 1]
+
+
+def test_a_stretch_is_of_two_seconds():
+  assert [stretch_length(rate) for rate in (5.0, 25.0, 29.97, 0.2, 0.0)] == [10, 50, 60, 1, 10]
 
 
 def test_change_over_time_does_not_reach_over_clips():
