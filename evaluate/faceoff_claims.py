@@ -2,7 +2,7 @@
 
 The paper has no figures. A claim holds here where the gap to the baseline is larger than what other frames (a bootstrap
 over stretches of two seconds) and another seed (the largest gap between two seeds of the baseline) make of
-it; else it is undecided. That a variant is *no* better holds where it is better by less than `MARGIN`, frames and all.
+it; else it is undecided. That a variant is *no* better holds where the whole interval lies below `MARGIN`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
