@@ -42,8 +42,8 @@ def label_free(model: Any, unseen: Unseen) -> list[Row]:
   """Figures of held-out pairs of frames, of the neutral faces (`model`) and of the frames themselves (`copy_input`).
 
   `within_over_between`: L1 between the two of a person over that to another person; `asymmetry`: of the halves;
-  `spread`: L1 to the mean of all. Of the model also `mean_face_spread`, the same of mean faces, and `inversion_error`,
-  |warp(warp(x, f), b) - x|, beside `flow_size`, the mean length of f (2 is a picture).
+  `spread`: L1 to the mean of all. Of the model also `inversion_error`, |warp(warp(x, f), b) - x|, beside `flow_size`,
+  the mean length of f (2 is a picture); and once stage 2 has begun, `mean_face_spread`, the spread of mean faces.
 
   Args:
     model: the trained `FaceCycle`.
@@ -60,9 +60,10 @@ def label_free(model: Any, unseen: Unseen) -> list[Row]:
     }
     for subject, (one, two) in pairs.items()
   }
-  means = in_batches(model.mean_face, first)
+  if model.phase == 'train':  # Before, nothing has learnt to take identities away.
+    means = in_batches(model.mean_face, first)
+    measures['model']['mean_face_spread'] = Measure(_distance(means, means.mean(axis=0)))
   measures['model'] |= {
-    'mean_face_spread': Measure(_distance(means, means.mean(axis=0))),
     'inversion_error': Measure(_distance(in_batches(lambda x: _there_and_back(model, x), first), first)),
     'flow_size': Measure(in_batches(lambda x: tf.reduce_mean(tf.norm(model.flow(x)[0], axis=-1), [1, 2]), first)),
   }

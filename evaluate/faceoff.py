@@ -31,7 +31,7 @@ def two_people(
 
   Subjects are the `model`; `copy_input`, the frame of A; `nearest_target_frame`, B's training frame nearest to it in
   landmarks; `truth`, B rendered with A's expression and pose, where it is known: as far as a figure can go; and
-  `target`, other frames of B. Intervals are of a bootstrap over stretches of ten neighbouring frames.
+  `target`, other frames of B. Intervals are of a bootstrap over stretches of two seconds.
 
   Args:
     model: the trained `FaceOff`.
@@ -82,8 +82,7 @@ def _measures(scene: Scene, faces: Mapping[str, Faces]) -> dict[str, dict[str, M
     for subject in ('model', *BASELINES):
       pictures = scene.subjects[subject]
       measures[subject] |= compare_with_truth(pictures, scene.truth, face, mouth)
-      error = metrics.landmark_error(faces[subject].landmarks, faces['truth'].landmarks, metrics.MOUTH)
-      measures[subject]['mouth_landmark_error'] = Measure(error)
+      measures[subject]['mouth_landmark_error'] = mouth_error(faces[subject], faces['truth'])
       measures[subject]['sharpness'] = Measure(metrics.laplacian_energy(pictures, face), energy)
   moved = frame_changes(scene.inputs, scene.clips)
   for subject, pictures in scene.subjects.items():
@@ -109,10 +108,21 @@ def compare_with_truth(
 ) -> dict[str, Measure]:
   """SSIM and PSNR of whole pictures [N, S, S, 3] uint8, of the face and of the mouth [N, S, S] bool."""
   found: dict[str, Measure] = {}
-  for name, mask in (('', None), ('_face', face), ('_mouth', mouth)):
-    found[f'ssim{name}'] = Measure(metrics.ssim(pictures, truth, mask))
+  parts = {'': None, '_face': face, '_mouth': mouth}
+  similar = metrics.ssim_of_parts(pictures, truth, list(parts.values()))
+  for (name, mask), values in zip(parts.items(), similar, strict=True):
+    found[f'ssim{name}'] = Measure(values)
     found[f'psnr{name}'] = Measure(metrics.psnr(pictures, truth, mask))
   return found
+
+
+def mouth_error(seen: Faces, true: Faces) -> Measure:
+  """Distance of dlib's mouths in pictures and in the truth, over the pictures in which it sees a face.
+
+  In the others its points lie where the face should be, whatever is drawn there; `face_found` says how many these are.
+  """
+  error = metrics.landmark_error(seen.landmarks, true.landmarks, metrics.MOUTH)
+  return Measure(error * seen.found, seen.found * 1.0)
 
 
 def frame_changes(pictures: np.ndarray, clips: np.ndarray) -> np.ndarray:

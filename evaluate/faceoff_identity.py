@@ -17,6 +17,7 @@ def identity_rows(protocol: str, scene: Scene, faces: Mapping[str, Faces], incep
   dlib's descriptors say who is who; no loss of face-off listens to them. A picture is verified as a person by the share
   of the person's training frames that are no farther from it than the threshold which best tells pairs of training
   frames of one person from those of two. `nearer_to_target`: how many pictures are nearer to B's frames than to A's.
+  A picture in which dlib sees no face shows nobody.
 
   Args:
     protocol: its name.
@@ -26,7 +27,7 @@ def identity_rows(protocol: str, scene: Scene, faces: Mapping[str, Faces], incep
   """
   known = [embeddings.read_faces(*scene.references[domain]).descriptors for domain in ('a', 'b')]
   threshold = find_threshold(*known)
-  measures = {subject: verify(seen.descriptors, *known, threshold) for subject, seen in faces.items()}
+  measures = {subject: verify(seen, *known, threshold) for subject, seen in faces.items()}
   rows = make_rows(protocol, measures, scene.stretches, scene.slices)
   targets = embeddings.read_faces(scene.targets, scene.target_landmarks).descriptors
   features = {DESCRIPTOR: ({name: seen.descriptors for name, seen in faces.items()}, targets)}
@@ -55,13 +56,13 @@ def find_threshold(source: np.ndarray, target: np.ndarray) -> float:
   return -best_threshold(scores, np.arange(len(scores)) < len(scores) - len(other))
 
 
-def verify(codes: np.ndarray, source: np.ndarray, target: np.ndarray, threshold: float) -> dict[str, Measure]:
-  """Whether pictures with descriptors [N, D] show the person of frames `source` or of `target` [R, D]."""
-  to_source, to_target = _apart(codes, source), _apart(codes, target)
+def verify(seen: Faces, source: np.ndarray, target: np.ndarray, threshold: float) -> dict[str, Measure]:
+  """Whether the faces of N pictures are the person's of frames `source` or of `target` [R, D]; 0 where none is seen."""
+  to_source, to_target = _apart(seen.descriptors, source), _apart(seen.descriptors, target)
   return {
-    'verified_as_target': Measure((to_target <= threshold).mean(1)),
-    'verified_as_source': Measure((to_source <= threshold).mean(1)),
-    'nearer_to_target': Measure((to_target.mean(1) < to_source.mean(1)) * 1.0),
+    'verified_as_target': Measure((to_target <= threshold).mean(1) * seen.found),
+    'verified_as_source': Measure((to_source <= threshold).mean(1) * seen.found),
+    'nearer_to_target': Measure((to_target.mean(1) < to_source.mean(1)) * 1.0 * seen.found),
   }
 
 

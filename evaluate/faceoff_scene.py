@@ -11,7 +11,8 @@ from scipy import ndimage
 from evaluate.provenance import to_uint8
 from input_pipeline.alignment import denormalize
 
-STRETCH = 10  # Neighbouring frames are nearly one: the bootstrap draws stretches of so many.
+# Neighbouring frames are nearly one: the bootstrap draws stretches of so many seconds; frames, where no rate is known.
+_SECONDS, _UNTIMED = 2.0, 10
 _BATCH = 16
 _CLIPS = ('near', 'far')  # Of rendered actors.
 _REFERENCES = 40  # Training frames that show who a person is.
@@ -32,7 +33,7 @@ class Scene(NamedTuple):
     yaw: [N] degrees of `inputs`; None where nobody knows.
     clips: [N] names of the clips.
     frames: [N] numbers of the frames in their clips.
-    stretches: [N] which frames the bootstrap draws together.
+    stretches: [N] which frames the bootstrap draws together, see `stretches_of`.
     target_stretches: likewise of `targets`.
     nearest: B's training frames that are nearest to `inputs` in landmarks.
     background: [N, S, S] bool, where neither input nor truth shows the person (of videos: the mask).
@@ -100,6 +101,9 @@ def make_scene(model: Any, pipeline: Any, count: int | None = None) -> Scene:
   """
   batch = pipeline.held_out(count)
   size = batch['a'].shape[1]
+  length = stretch_length(pipeline.known_rate)
+  if not pipeline.known_rate:
+    print(f'the data set does not say how many frames a second it has: intervals resample stretches of {length} frames')
   seen = {d: _in_batches(model.crop, batch[d], batch[f'{d}_mask']) for d in ('a', 'b')}
   a2b, b2a = (lambda x, d=d: model.translate(x, d) for d in ('a2b', 'b2a'))
   outputs, back = _in_batches(a2b, seen['a']), _in_batches(b2a, seen['b'])
@@ -120,8 +124,8 @@ def make_scene(model: Any, pipeline: Any, count: int | None = None) -> Scene:
     yaw=batch['a_pose'][:, 0] if pipeline.rendered else None,
     clips=np.array([names[k] for k in batch['a_clip']]),
     frames=batch['a_frame'],
-    stretches=stretches_of(batch['a_clip']),
-    target_stretches=stretches_of(batch['b_clip']),
+    stretches=stretches_of(batch['a_clip'], batch['a_frame'], length),
+    target_stretches=stretches_of(batch['b_clip'], batch['b_frame'], length),
     nearest=to_uint8(pipeline.pictures('b', 'train', chosen)),
     background=background,
     references={d: _references(pipeline, d) for d in ('a', 'b')},
@@ -129,11 +133,25 @@ def make_scene(model: Any, pipeline: Any, count: int | None = None) -> Scene:
   )
 
 
-def stretches_of(clips: np.ndarray) -> np.ndarray:
-  """[N] numbers of the stretches of `STRETCH` neighbouring frames, none of which reaches into another clip."""
+def stretch_length(rate: float) -> int:
+  """Frames of a stretch of two seconds at `rate` frames a second; 10 where that is 0, not known."""
+  return max(1, round(_SECONDS * rate)) if rate else _UNTIMED
+
+
+def stretches_of(clips: np.ndarray, frames: np.ndarray, length: int) -> np.ndarray:
+  """Which frames are drawn together.
+
+  Args:
+    clips: [N] which clip each frame is of; those of a clip stand together, in the order of time.
+    frames: [N] their numbers in the clips. Some may be left out: a stretch is as long then, and has fewer.
+    length: frames of a stretch, had all of them been taken.
+  Returns:
+    [N] numbers of the stretches from 0, none of which reaches into another clip.
+  """
   starts = np.flatnonzero(np.diff(clips, prepend=clips[:1] - 1))
-  place = np.arange(len(clips)) - np.repeat(starts, np.diff(starts, append=len(clips)))
-  return np.cumsum(place % STRETCH == 0) - 1
+  first = np.repeat(frames[starts], np.diff(starts, append=len(clips)))
+  stretch = np.stack([clips, (frames - first) // length])
+  return np.cumsum((np.diff(stretch, prepend=-1) != 0).any(axis=0)) - 1
 
 
 def find_nearest(landmarks: np.ndarray, pipeline: Any) -> np.ndarray:

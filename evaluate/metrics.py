@@ -1,6 +1,7 @@
 """The figures of the evaluation as pure functions of numpy arrays. Pictures are uint8 RGB [N, H, W, 3], points pixels
 [N, 68, 2]."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -24,20 +25,37 @@ def ssim(outputs: np.ndarray, targets: np.ndarray, masks: np.ndarray | None = No
   Returns:
     [N] float64 in [-1, 1]; NaN where no window counts.
   """
+  return ssim_of_parts(outputs, targets, [masks])[0]
+
+
+def ssim_of_parts(
+  outputs: np.ndarray, targets: np.ndarray, parts: Sequence[np.ndarray | None]
+) -> list[np.ndarray]:
+  """`ssim` of several parts of the same pictures, whose windows are looked at once.
+
+  Args:
+    outputs: [N, H, W, 3] uint8, H and W at least 11.
+    targets: [N, H, W, 3] uint8.
+    parts: the masks of each part, see `ssim`.
+  Returns:
+    [N] float64 of each part, as `ssim` gives them.
+  """
   _check_pair(outputs, targets)
   inside = np.zeros(outputs.shape[1:3], bool)
   inside[5:-5, 5:-5] = True
-  values = []
+  values: list[list[float]] = [[] for _ in parts]
   for place, (a, b) in enumerate(zip(outputs, targets, strict=True)):
     found: Any = structural_similarity(
       a, b, data_range=255, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
     )
-    mean, every = found
-    if masks is not None:
-      chosen = masks[place] & inside
-      mean = every[chosen].mean() if chosen.any() else np.nan
-    values.append(mean)
-  return np.array(values)
+    whole, every = found
+    for masks, kept in zip(parts, values, strict=True):
+      mean = whole
+      if masks is not None:
+        chosen = masks[place] & inside
+        mean = every[chosen].mean() if chosen.any() else np.nan
+      kept.append(mean)
+  return [np.array(kept) for kept in values]
 
 
 def squared_error(outputs: np.ndarray, targets: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:

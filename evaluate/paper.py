@@ -229,6 +229,9 @@ def paper(
 
 def _judge_claims(arms: dict[str, dict[int, Path]], output: Path, note: str) -> list[Row]:
   """Face-off: what is measured of its runs decides."""
+  ended, diverged = faceoff_claims.set_aside(arms)
+  for path in [path for seeds in diverged.values() for path in seeds.values()]:
+    print(f'{path} has no results and not all of its steps: it counts as a run that failed')
   rows, first = faceoff_claims.judge(arms), next(iter(arms['model'].values()))
   results = read_results(first)
   text = faceoff_claims.write_claims(rows)
@@ -236,7 +239,7 @@ def _judge_claims(arms: dict[str, dict[int, Path]], output: Path, note: str) -> 
   text += f'\n\n{note}' * bool(note)
   runs.write_file(output / 'tables.txt', text + '\n')
   print(f'\n{text}\n\n{output / "results.json"}\n', flush=True)
-  _compare(arms, output, TABLES['faceoff'].arm_of)
+  _compare(ended, output, TABLES['faceoff'].arm_of)
   return rows
 
 

@@ -123,7 +123,7 @@ def save_video(
   Returns:
     The number of frames.
   Raises:
-    ValueError: if the name ends otherwise or there is no frame.
+    ValueError: if the name ends otherwise, there is no frame, or one is of another size than the first.
     OSError: if the file cannot be written, as on a full disk; then nothing is left of it.
   """
   path = Path(path)
@@ -154,13 +154,22 @@ def _encode(path: Path, frames: Iterable[Any], fps: float) -> int:
   """Writes frames as H.264 without sound; returns how many.
 
   Raises:
+    ValueError: if a frame is of another size than the first.
     _EncodingError: if ffmpeg ends before all frames are in the file.
   """
   command, ffmpeg, count = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-y', '-f', 'rawvideo'], None, 0
+  size = ''
   with tempfile.TemporaryFile() as errors:  # Since a pipe that nobody empties would stop ffmpeg.
     try:
       for frame in frames:
         frame = to_uint8(frame)
+        own = f'{frame.shape[1]} x {frame.shape[0]}'
+        size = size or own
+        if own != size:  # ffmpeg is told one size, and cuts what comes into frames of that.
+          raise ValueError(
+            f'frame {count + 1} has {own} pixels, and the first one {size}: a film has one size, so make all pictures '
+            'alike, or write a folder of them'
+          )
         frame = np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
         if ffmpeg is None:
           height, width = frame.shape[:2]

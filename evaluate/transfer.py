@@ -261,6 +261,8 @@ def main(argv: list[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
   if FLAGS.report and not (FLAGS.driver and FLAGS.output.lower().endswith('.mp4')):
     raise ValueError(f'--report measures videos, and --output={FLAGS.output} is none')
+  if FLAGS.report and FLAGS.side_by_side:
+    raise ValueError('--report measures one face, and --side_by_side shows input and output in one film: leave one out')
   count = transfer(
     *(FLAGS.model, FLAGS.source, FLAGS.driver, FLAGS.output, FLAGS.landmark_transfer), FLAGS.direction,
     FLAGS.side_by_side

@@ -124,8 +124,13 @@ class TwoDomains:
 
   @property
   def frame_rate(self) -> float:
-    """Frames a second; 25 where videos were taken as they are, since then a data set does not say."""
-    return self.config.frame_rate if self.rendered else self.sides['a'].data.fingerprint['frame_rate'] or 25.0
+    """Frames a second; 25 where nobody knows, see `known_rate`."""
+    return self.known_rate or 25.0
+
+  @property
+  def known_rate(self) -> float:
+    """Frames a second; 0 where videos were taken as they are, since then a data set does not say."""
+    return self.config.frame_rate if self.rendered else self.sides['a'].data.fingerprint['frame_rate']
 
   @property
   def _mask(self) -> str:

@@ -118,6 +118,10 @@ class FaceOffConfig(DataConfig, RunConfig):
         (self.discriminator_share != 0.5 and self.second_discriminator_layers == 0,
          f'discriminator_share={self.discriminator_share} needs a second discriminator: set '
          'second_discriminator_layers', ('discriminator_share', 'second_discriminator_layers')),
+        (0 < self.decay_steps < self.train_steps - self.constant_steps,
+         f'train_steps={self.train_steps} go on where the rate is 0, beyond constant_steps={self.constant_steps} and '
+         f'decay_steps={self.decay_steps}: raise one of these, or set decay_steps=0, which holds the rate',
+         ('train_steps', 'constant_steps', 'decay_steps')),
         (self.critic_steps > 1 and self.pool_size > 0,
          f'critic_steps={self.critic_steps} see fresh fakes, and pool_size={self.pool_size} keeps old ones: set '
          'pool_size=0', ('critic_steps', 'pool_size')),

@@ -45,7 +45,9 @@ def dry_run(config: Any, workdir: str | os.PathLike) -> None:
     if not total:
       _print_model(rehearsal)
     total += _print_phase(rehearsal, phase, steps)
-  print(f'time      {duration(total)} of training on this machine, without reading the data, sheets and evaluation')
+  # The whole seconds are for `train.sweep`, which adds up those of several runs.
+  print(f'time      {duration(total)} ({round(total):,} s) of training on this machine, without reading the data, '
+        'sheets and evaluation')
   print('this was a dry run: nothing was written')
 
 

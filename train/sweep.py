@@ -2,12 +2,15 @@
 
     python -m train.sweep gcgan.cfg configs/ablations/gcgan_*.cfg --seeds=3 --workdir=runs/ablations
     python -m train.sweep gcgan.cfg --seeds=3 --workdir=runs/short --train_steps=100     # further flags go to every run
+    python -m train.sweep gcgan.cfg --seeds=3 --workdir=runs/short --dry_run             # how long that would take
 
 Each run is a process of its own in WORKDIR/FLAGFILE/seed-N; `evaluate.compare` makes tables of them.
 """
 
 import json
+import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +21,10 @@ import numpy as np
 from evaluate.results import make_table
 from models import commands
 from models.config import ConfigError
+from train.callbacks import duration
 
 _TRAIN = (sys.executable, '-m', 'train.main')
+SECONDS = re.compile(r'^time .*\(([\d,]+) s\) of training')  # What `train.dry_run` expects.
 
 
 def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[str] = (),
@@ -30,7 +35,7 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
     flagfiles: their names without folder and ending name the runs.
     seeds: how many.
     workdir: holds the runs.
-    extra: flags for every run.
+    extra: flags for every run; with `--dry_run` nothing is trained, see `_try`.
     train: the command that trains.
   Returns:
     How many runs failed; a failed one does not stop the others.
@@ -43,18 +48,19 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
       raise ConfigError(f'{flagfile}: there is no such flagfile')
     if names.count(name) > 1:
       raise ConfigError(f'{flagfile}: two flagfiles are called {name}, their runs would share a directory')
+  if _is_dry(extra):
+    return _try(flagfiles, seeds, workdir, extra, train)
   codes = {}
   for flagfile, name in zip(flagfiles, names, strict=True):
     for seed in range(seeds):
-      run = pathlib.Path(workdir).expanduser() / name / f'seed-{seed}'
-      command = [*train, f'--flagfile={flagfile}', *extra, f'--seed={seed}', f'--workdir={run}']
+      run, command = _command(flagfile, seed, workdir, extra, train)
       done = run / 'sweep.json'  # Written when the run has ended well; another command does it again.
       if done.exists() and json.loads(done.read_text()) == command[len(train):]:
         print(f'{run}: done before', flush=True)
         codes[name, seed] = 0
         continue
       print(f'{run}: {" ".join(command[len(train):])}', flush=True)
-      codes[name, seed] = _run(command)
+      codes[name, seed], _ = _run(command)
       if codes[name, seed] in (130, 143):
         raise SystemExit(codes[name, seed])
       if codes[name, seed] == 0:
@@ -63,14 +69,65 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
   return sum(code != 0 for code in codes.values())
 
 
-def _run(command: Sequence[str]) -> int:
-  """Runs a command to its end and returns its exit code. Signals are the command's, which saves before it ends."""
-  with subprocess.Popen(command) as process:
+def _command(flagfile: str, seed: int, workdir: str, extra: Sequence[str],
+             train: Sequence[str]) -> tuple[pathlib.Path, list[str]]:
+  """The directory of a run, and the command that trains it."""
+  run = pathlib.Path(workdir).expanduser() / pathlib.Path(flagfile).stem / f'seed-{seed}'
+  return run, [*train, f'--flagfile={flagfile}', *extra, f'--seed={seed}', f'--workdir={run}']
+
+
+def _is_dry(extra: Sequence[str]) -> bool:
+  """Whether flags for every run say --dry_run; the last one counts."""
+  dry = False
+  for text in extra:
+    name, _, value = text.lstrip('-').partition('=')
+    dry = value.lower() in ('', 'true', '1') if name == 'dry_run' else dry and name != 'nodry_run'
+  return dry
+
+
+def _try(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[str], train: Sequence[str]) -> int:
+  """Dry runs of every flagfile with one seed, since all take as long; says how long all runs would take together.
+
+  Returns:
+    How many failed.
+  """
+  failed, total = 0, 0
+  for flagfile in flagfiles:
+    run, command = _command(flagfile, 0, workdir, extra, train)
+    print(f'{run}: {" ".join(command[len(train):])}', flush=True)
+    code, lines = _run(command, hear=True)
+    if code in (130, 143, -signal.SIGINT, -signal.SIGTERM):  # A dry run has nothing to save: signals end it.
+      raise SystemExit(abs(code) % 128 + 128)
+    found = [int(match[1].replace(',', '')) for line in lines if (match := SECONDS.match(line))]
+    failed += code != 0 or not found
+    total += sum(found) * seeds
+  runs = len(flagfiles) * seeds
+  left_out = f', without what the {failed} that failed would take' * bool(failed)
+  print(f'\n{runs:,} run{"s" * (runs != 1)} (flagfiles x seeds = {len(flagfiles)} x {seeds}): {duration(total)} of '
+        f'training on this machine{left_out}', flush=True)
+  return failed
+
+
+def _run(command: Sequence[str], hear: bool = False) -> tuple[int, list[str]]:
+  """Runs a command to its end. Signals are the command's, which saves before it ends.
+
+  Args:
+    command: program and arguments.
+    hear: whether to keep what it prints, beside showing it.
+  Returns:
+    Its exit code, and the lines that were kept.
+  """
+  pipe, environment = (subprocess.PIPE, {**os.environ, 'PYTHONUNBUFFERED': '1'}) if hear else (None, None)
+  lines = []
+  with subprocess.Popen(command, stdout=pipe, env=environment, text=True) as process:
     # Ctrl-C reaches the command by itself: a terminal sends it to both.
     handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-      return process.wait()
+      for line in process.stdout or ():
+        print(line, end='', flush=True)
+        lines.append(line)
+      return process.wait(), lines
     finally:
       for number, handler in before.items():
         signal.signal(number, handler)

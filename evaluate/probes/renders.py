@@ -79,7 +79,7 @@ def render_probes(model: Any, config: Any, output_dir: str | Path, pairs: int = 
   features = {name: read(frames.images) for name, read in expression_readers(model, config.image_size).items()}
   rows += _all_frames(features, frames) + _unseen_lights(features, frames) + _few_labels(features, frames)
   del features
-  if model.config.stage != '1':  # Stage 2 is what trains R_id.
+  if model.phase == 'train':  # Stage 2 is what trains R_id.
     rows += _verification(model, frames, pairs)
   return rows
 

@@ -17,6 +17,8 @@ from models.facecycle_config import FaceCycleConfig
 class Model:
   """Takes half of the brightness away, and all of it from mean faces; flows are constant and go back."""
 
+  phase = 'train'
+
   def mean_face(self, images):
     return images * 0
 
@@ -45,6 +47,10 @@ def test_label_free():
   np.testing.assert_allclose(found['model', 'flow_size'], 0.5, rtol=1e-5)
   assert 0 < found['model', 'inversion_error'] < 0.3  # Only what left the picture is lost.
   assert found['model_minus_copy_input', 'spread'] < 0
+  untrained = Model()
+  untrained.phase = 'motion'
+  metrics = {row['metric'] for row in facecycle.label_free(untrained, grey_people())}
+  assert 'spread' in metrics and 'mean_face_spread' not in metrics  # Nobody was taught to make mean faces.
 
 
 def test_the_next_stranger_and_the_next_of_the_same():

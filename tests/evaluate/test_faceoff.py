@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evaluate import faceoff, faceoff_identity, metrics
-from evaluate.faceoff_scene import find_person, stretches_of
+from evaluate.embeddings import Faces
+from evaluate.faceoff_scene import find_person, stretch_length, stretches_of
 from evaluate.provenance import read_provenance
 from evaluate.results import find_row
 from input_pipeline import PIPELINES, actors
@@ -16,9 +17,17 @@ from models.faceoff_config import FaceOffConfig
 
 
 def test_neighbouring_frames_are_drawn_together_within_their_clip():
-  clips = np.repeat([3, 5], [23, 12])
-  found = stretches_of(clips)
+  clips, frames = np.repeat([3, 5], [23, 12]), np.concatenate([np.arange(23), np.arange(4, 16)])
+  found = stretches_of(clips, frames, 10)
   assert found.tolist() == [0] * 10 + [1] * 10 + [2] * 3 + [3] * 10 + [4] * 2
+  # Of every fourth frame two or three are left in a stretch, and a clip of one stretch differs from the one before.
+  assert stretches_of(np.repeat([0, 1], [6, 2]), np.array([0, 4, 8, 12, 16, 20, 0, 4]), 10).tolist() == [
+    0, 0, 0, 1, 1, 2, 3, 3]  # fmt: skip
+  assert stretches_of(np.repeat([0, 1], 2), np.arange(4), 10).tolist() == [0, 0, 1, 1]
+
+
+def test_a_stretch_is_of_two_seconds():
+  assert [stretch_length(rate) for rate in (5.0, 25.0, 29.97, 0.2, 0.0)] == [10, 50, 60, 1, 10]
 
 
 def test_change_over_time_does_not_reach_over_clips():
@@ -45,10 +54,24 @@ def test_whom_a_picture_shows():
   a, b = (random.normal(0, 0.01, [8, 16]) + centre for centre in (np.zeros(16), np.full(16, 0.2)))
   threshold = faceoff_identity.find_threshold(a, b)
   assert 0.05 < threshold < 0.8
-  found = faceoff_identity.verify(np.concatenate([b[:1], a[:1], np.full([1, 16], 9.0)]), a, b, threshold)
-  assert found['verified_as_target'].values.tolist() == [1, 0, 0]
-  assert found['verified_as_source'].values.tolist() == [0, 1, 0]
-  assert found['nearer_to_target'].values[:2].tolist() == [1, 0]
+  codes = np.concatenate([b[:1], a[:1], np.full([1, 16], 9.0), b[:1], a[:1]])
+  seen = Faces(np.array([True, True, True, False, False]), np.zeros([5, 68, 2]), codes)
+  found = faceoff_identity.verify(seen, a, b, threshold)
+  assert found['verified_as_target'].values.tolist() == [1, 0, 0, 0, 0]
+  assert found['verified_as_source'].values.tolist() == [0, 1, 0, 0, 0]
+  assert found['nearer_to_target'].values.tolist() == [1, 0, 1, 0, 0]  # Of strangers it says the nearer one.
+
+
+def test_mouths_are_compared_where_a_face_is_seen():
+  true = np.random.default_rng(0).uniform(0, 64, [3, 68, 2])
+  true[:, 36], true[:, 45] = (10, 20), (50, 20)  # The eyes are 40 pixels apart.
+  moved = true + np.array([4.0, 20.0, 8.0])[:, None, None] * [1, 0]
+  nobody = np.zeros([3, 128])
+  seen, truth = Faces(np.array([True, False, True]), moved, nobody), Faces(np.ones(3, bool), true, nobody)
+  statistic = faceoff.mouth_error(seen, truth).statistic(np.ones(3, bool))
+  assert statistic(np.ones(3)) == pytest.approx((0.1 + 0.2) / 2)
+  unseen = faceoff.mouth_error(seen._replace(found=np.zeros(3, bool)), truth)
+  assert np.isnan(unseen.statistic(np.ones(3, bool))(np.ones(3)))
 
 
 def test_a_person_is_what_is_not_background():
@@ -70,6 +93,17 @@ def test_similarity_within_a_mask():
   masks[0, :, :8] = True  # The second picture's holds nothing.
   whole, left = metrics.ssim(first, second), metrics.ssim(first, second, masks)
   assert left[0] == pytest.approx(1) and np.isnan(left[1]) and (whole < 0.9).all()
+
+
+def test_similarity_of_parts_is_that_of_each_by_itself():
+  random = np.random.default_rng(0)
+  first, second = random.integers(0, 256, [2, 3, 32, 32, 3], dtype=np.uint8)
+  face, mouth = np.zeros([2, 3, 32, 32], bool)
+  face[:, 4:28, 4:28], mouth[:, 16:22, 10:20] = True, True
+  found = faceoff.compare_with_truth(first, second, face, mouth)
+  assert list(found) == ['ssim', 'psnr', 'ssim_face', 'psnr_face', 'ssim_mouth', 'psnr_mouth']
+  for name, mask in (('ssim', None), ('ssim_face', face), ('ssim_mouth', mouth)):
+    np.testing.assert_array_equal(found[name].values, metrics.ssim(first, second, mask))
 
 
 @pytest.fixture(scope='module')
@@ -95,7 +129,8 @@ def test_rows_beside_copies_nearest_frames_and_the_truth(evaluated):
       assert paired['value'] == pytest.approx(values['model'] - values[subject]) and paired['count'] == 24
   value = lambda *names: find_row(rows, *names)['value']  # noqa: E731
   assert value('psnr_face', 'nearest_target_frame') > value('psnr_face', 'copy_input')
-  assert value('nearer_to_target', 'truth') == 1 and value('nearer_to_target', 'copy_input') == 0
+  assert value('nearer_to_target', 'truth') == value('face_found', 'truth') > 0  # All that are seen are B's.
+  assert value('nearer_to_target', 'copy_input') == 0
   assert value('silhouette_iou', 'truth') > 0.6
   assert value('diversity_share') > 0 and value('yaw_correlation', 'truth') > 0.5
   assert {row['slice'] for row in rows} >= {'all', 'near', 'far'}

@@ -54,6 +54,7 @@ def test_claims_hold_where_frames_and_seeds_agree(tmp_path):
   arms['five_layers'] = {0: write_evaluation(tmp_path / 'f', tiny(), yaw=0.2, mouth=19.0)}
   arms['ssim'] = {0: write_evaluation(tmp_path / 's', tiny(), mouth=20.1)}
   arms['unet'] = {0: write_evaluation(tmp_path / 'u', tiny(), diversity=0.3)}
+  arms['crop_mask'] = {0: write_evaluation(tmp_path / 'c', tiny(), diversity=0.6)}
   arms['model_A2D'] = {0: write_evaluation(tmp_path / 'x', tiny(pair='A2D'), mouth=15.0)}
   rows = faceoff_claims.judge(arms)
   said = {(row['subject'], row['metric']): row for row in rows}
@@ -69,6 +70,7 @@ def test_claims_hold_where_frames_and_seeds_agree(tmp_path):
   assert verdict['ssim_minus_model', 'ssim_face'] == 'holds'
   assert verdict['unet_minus_model', 'diversity_share'] == 'holds'
   assert said['unet_minus_model', 'diversity_share']['value'] == pytest.approx(-0.7)
+  assert verdict['crop_mask_minus_model', 'diversity_share'] == 'undecided: outputs still differ'
   assert verdict['wgan', 'failed_runs'] == 'holds' and '2 of 3 runs; baseline: 0 of 3' in said['wgan', 'failed_runs'][
     'claim']  # fmt: skip
   assert said['A2D (other scale)', 'psnr_face']['value'] == 15
@@ -77,12 +79,45 @@ def test_claims_hold_where_frames_and_seeds_agree(tmp_path):
   json.dumps(rows, allow_nan=False)
 
 
+def test_a_run_that_diverged_has_failed_and_counts_nowhere_else(tmp_path):
+  tiny = FaceOffConfig.tiny
+  arms = {'model': {}, 'wgan': {}, 'wgan_gp': {}}
+  for seed in range(3):
+    arms['model'][seed] = write_evaluation(tmp_path / f'm{seed}', tiny(seed=seed), seed=seed)
+    arms['wgan'][seed] = write_evaluation(tmp_path / f'w{seed}', tiny(seed=seed))
+    arms['wgan_gp'][seed] = tmp_path / f'g{seed}'
+    arms['wgan_gp'][seed].mkdir()
+    runs.save_flags(tiny(seed=seed, adversarial='wgan_gp'), arms['wgan_gp'][seed])
+  (tmp_path / 'w1/eval/results.json').unlink()
+  rows = {row['subject']: row for row in faceoff_claims.judge(arms) if row['metric'] == 'failed_runs'}
+  assert 'wgan fails often (1 of 3 runs, 1 without results; baseline: 0 of 3)' == rows['wgan']['claim']
+  assert (rows['wgan']['verdict'], rows['wgan']['value']) == ('undecided', pytest.approx(1 / 3))
+  assert (rows['wgan_gp']['verdict'], rows['wgan_gp']['seeds']) == ('holds', 3)
+  assert rows['wgan_released']['verdict'] == 'not run: wgan_released'
+  ended, diverged = faceoff_claims.set_aside(arms)
+  assert list(ended['wgan']) == [0, 2] and ended['wgan_gp'] == {} and list(diverged['wgan_gp']) == [0, 1, 2]
+  # Whatever made all of its steps was only not evaluated, and the baseline must not be missed.
+  checkpoint = tmp_path / 'w1/checkpoints/train'
+  checkpoint.mkdir(parents=True)
+  (checkpoint / 'ckpt-2.index').touch()
+  with pytest.raises(FileNotFoundError, match='w1/eval/results.json does not exist'):
+    faceoff_claims.judge(arms)
+  (checkpoint / 'ckpt-2.index').rename(checkpoint / 'ckpt-1.index')
+  (tmp_path / 'm2/eval/results.json').unlink()
+  with pytest.raises(FileNotFoundError, match='m2/eval/results.json does not exist'):
+    faceoff_claims.judge(arms)
+
+
 def test_what_a_gap_allows_to_say():
   assert decide(1, Estimate(0.5, 0.2, 0.9), None) == 'undecided: one seed of the baseline'
   assert decide(1, Estimate(0.5, 0.2, 0.9), 0.1) == 'holds' == decide(-1, Estimate(-0.5, -0.9, -0.2), 0.1)
   assert decide(1, Estimate(-0.5, -0.9, -0.2), 0.1) == 'opposite' == decide(0, Estimate(0.5, 0.2, 0.9), 0.1)
   assert decide(1, Estimate(0.5, -0.2, 0.9), 0.1) == 'undecided: other frames may turn it'
-  assert decide(0, Estimate(0.05, 0.01, 0.9), 0.1) == 'holds'  # No gain is shown.
+  # That nothing is gained: no more than .01 is shown for it, or for neither.
+  assert decide(0, Estimate(0.002, -0.004, 0.009), 0.1) == 'holds' == decide(0, Estimate(-0.5, -0.9, -0.2), 0.1)
+  assert decide(0, Estimate(0.002, -0.004, 0.02), 0.0) == 'undecided: other frames may turn it'
+  assert decide(0, Estimate(0.05, 0.01, 0.09), 0.1) == 'undecided: another seed may turn it'
+  assert decide(0, Estimate(0.005, 0.001, 0.009), None) == 'undecided: one seed of the baseline'
   assert decide(1, Estimate(None, None, None), 0.1) == 'not measured'
 
 
@@ -105,9 +140,13 @@ def test_figures_6_and_7_of_trained_runs(tmp_path, capsys):
     actors.render_dataset(FaceOffConfig.tiny(**base), actor, processes=1)
   for name, changes in {'m': {}, 'crop': {'crop_mask': True}}.items():
     train_and_evaluate(FaceOffConfig.tiny(**base, **changes), tmp_path / name)
+  (tmp_path / 'diverged').mkdir()
+  runs.save_flags(FaceOffConfig.tiny(**base, adversarial='wgan'), tmp_path / 'diverged')
   capsys.readouterr()
-  paper.paper([tmp_path / 'm', tmp_path / 'crop'], tmp_path / 'out')
+  paper.paper([tmp_path / 'm', tmp_path / 'crop', tmp_path / 'diverged'], tmp_path / 'out')
   said = capsys.readouterr().out
+  assert 'diverged has no results and not all of its steps: it counts as a run that failed' in said
+  assert 'wgan_released fails often (1 of 1 runs, 1 without results; baseline: ' in said
   assert 'crop mask collapses' in said and 'undecided: one seed of the baseline' in said and 'Cyc_A' in said
   for name in ('figure6.png', 'figure7.png'):
     assert read_provenance(tmp_path / 'out' / name)

@@ -113,6 +113,21 @@ def test_films_keep_their_sound_and_need_no_source(run, tmp_path, capsys):
     assert picture.size == (512, 256)
 
 
+def test_a_film_that_shows_two_faces_is_not_measured(tmp_path, capsys):
+  argv = ['transfer', f'--model={tmp_path}', '--driver=a.mp4', '--output=out.mp4', '--report', '--side_by_side']
+  assert commands.run(transfer.main, argv) == 2
+  assert capsys.readouterr().err == (
+    'error: --report measures one face, and --side_by_side shows input and output in one film: leave one out\n')
+
+
+def test_a_film_needs_pictures_of_one_size(run, tmp_path):
+  for name, width in (('a', 120), ('b', 90)):
+    Image.fromarray(smooth_picture(90, width)).save(tmp_path / f'{name}.png')
+  with pytest.raises(ValueError, match='frame 2 has 90 x 90 pixels, and the first one 120 x 90'):
+    transfer.transfer(run, '', tmp_path, tmp_path / 'out.mp4')
+  assert not (tmp_path / 'out.mp4').exists()
+
+
 @pytest.mark.parametrize('source, driver, message', [
   ('x.png', 'x.png', 'knows whom it shows: give --driver alone'),
   ('', '', '--driver is missing: the picture, folder or video that face-off translates'),

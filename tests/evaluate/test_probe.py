@@ -1,6 +1,7 @@
 """Linear probes on rendered heads: features, solvers, frames, and the command."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -151,6 +152,19 @@ def test_the_command_probes_rendered_people(model, tmp_path, capsys, monkeypatch
   assert '/none: there is no such folder' in capsys.readouterr().err
   assert commands.run(probe.main, ['probe', '--workdir=pretrained:gcgan']) == 2
   assert 'pretrained:gcgan is a run of gcgan: probes are of facecycle' in capsys.readouterr().err
+
+
+def test_people_are_verified_once_stage_2_has_begun(monkeypatch):
+  monkeypatch.setitem(renders.PIPELINES, 'facecycle', lambda config: types.SimpleNamespace(rendered=True))
+  monkeypatch.setattr(renders, 'read_frames', lambda pipeline: scene())
+  monkeypatch.setattr(renders, 'expression_readers', lambda model, size: {})
+  for name in ('_all_frames', '_unseen_lights', '_few_labels'):
+    monkeypatch.setattr(renders, name, lambda features, frames: [])
+  monkeypatch.setattr(renders, '_verification', lambda model, frames, pairs: [{'protocol': 'probe_verification'}])
+  config = types.SimpleNamespace(system='facecycle', image_size=8)
+  for phase, verified in (('front', False), ('motion', False), ('train', True)):
+    rows = renders.render_probes(types.SimpleNamespace(phase=phase), config, '')
+    assert ('probe_verification' in {row['protocol'] for row in rows}) == verified
 
 
 def test_photographs_have_no_rows(model, monkeypatch):

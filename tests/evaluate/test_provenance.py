@@ -58,6 +58,13 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path):
     provenance.save_video(tmp_path / 'a.mp4', [], 25)
 
 
+def test_frames_of_another_size_are_refused(tmp_path):
+  frames = [np.zeros([32, 48, 3], np.uint8)] * 2 + [np.zeros([64, 40, 3], np.uint8)]
+  with pytest.raises(ValueError, match='frame 3 has 40 x 64 pixels, and the first one 48 x 32: a film has one size'):
+    provenance.save_video(tmp_path / 'a.mp4', frames, 25)
+  assert not list(tmp_path.iterdir())
+
+
 def test_version_is_that_of_the_package():
   setup = Path(__file__).parents[2] / 'setup.py'
   assert re.search(r"version='(.*?)'", setup.read_text()).group(1) == provenance.VERSION

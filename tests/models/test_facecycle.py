@@ -1,13 +1,14 @@
 """FaceCycle: its networks' sizes, its cycles against a plain reading of the paper, and what each setting does."""
 
 import functools
+import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import losses
-from models.config import ConfigError
+from models.config import ConfigError, differences
 from models.facecycle import FaceCycle, FaceCycleConfig
 from models.facecycle_networks import (
   affine_network,
@@ -21,6 +22,9 @@ from models.layers import vgg19
 from models.layers.vgg19 import destandardize, standardize
 from models.layers.warping import grid_sample, warp
 from tests.models.builders import assert_steps_agree
+from train import flags
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def make_batch(config, seed=0):
@@ -292,6 +296,23 @@ def test_what_the_front_end_is_is_said_once():
 def test_settings_that_contradict_each_other(changes, message):
   with pytest.raises(ConfigError, match=message):
     FaceCycleConfig.tiny(**changes)
+
+
+def test_every_arm_of_table_1_has_a_flagfile():
+  """All tracks, few of them, and of those mirrored frames and 128 pixels; none trains what Table 1 does not look at."""
+  read = lambda file: flags.parse(['train.main', f'--flagfile={ROOT / file}'], flags.TrainFlags).config  # noqa: E731
+  changed = {'configs/paper/facecycle.cfg': {'stage': ('both', '1'), 'tracks': (0, 8000)},
+             'configs/ablations/quick/facecycle_model.cfg': {'tracks': (0, 54)}}
+  for whole, folder in zip(changed, ('configs/ablations', 'configs/ablations/quick'), strict=True):
+    few, flip, large = (read(f'{folder}/facecycle_{name}.cfg') for name in ('few', 'flip', '128'))
+    assert differences(read(whole), few) == changed[whole]
+    assert differences(few, flip) == {'p_flip': (0.0, 1.0)} and differences(few, large) == {'image_size': (64, 128)}
+    assert 'train' not in FaceCycle.phases(few) and few.motion_steps == few.motion_schedule_steps
+  whole = read('facecycle.cfg')
+  assert differences(whole, read('configs/ablations/quick/facecycle_model.cfg')) == {
+      'stage': ('both', '1'), 'motion_steps': (2000, 1000), 'motion_schedule_steps': (2000, 1000)}
+  # A tenth of the tracks of nine tenths of the people.
+  assert 10 * 54 == whole.identities * 9 // 10 * whole.images_per_identity // whole.frames_per_track
 
 
 def test_use():

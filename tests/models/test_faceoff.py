@@ -268,6 +268,8 @@ def test_optimizers_of_the_papers():
     ({'generator': 'unet', 'blocks': 0, 'dropout': 0.5}, 'dropout=0.5 has no place in a unet of image_size=32'),
     ({'second_discriminator_layers': 5}, 'second_discriminator_layers=5 leaves 0 x 0 scores'),
     ({'discriminator_share': 0.7}, 'discriminator_share=0.7 needs a second discriminator'),
+    ({'train_steps': 9, 'constant_steps': 5, 'decay_steps': 3},
+     'train_steps=9 go on where the rate is 0, beyond constant_steps=5 and decay_steps=3: raise one of these'),
     ({'critic_steps': 5}, 'critic_steps=5 see fresh fakes, and pool_size=2 keeps old ones: set pool_size=0'),
     ({'identity_weight': 0.5, 'cycle_weight': 0.0}, 'identity_weight=0.5 is a share of cycle_weight=0'),
     ({'ssim_form': 'single'}, 'ssim_form=single has no effect'),
@@ -275,6 +277,11 @@ def test_optimizers_of_the_papers():
 def test_settings_that_contradict_each_other(changes, message):
   with pytest.raises(ConfigError, match=message):
     FaceOffConfig.tiny(**changes)
+
+
+def test_steps_may_end_with_the_rate_or_before_or_hold_it():
+  for steps, decay in ((8, 3), (7, 3), (9, 0)):
+    assert FaceOffConfig.tiny(train_steps=steps, constant_steps=5, decay_steps=decay).train_steps == steps
 
 
 def test_every_variant_has_a_flagfile_that_holds_at_128_pixels_too():

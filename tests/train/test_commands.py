@@ -28,6 +28,7 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path, capsys, monkeypatch):
                'train: 200,000 steps of', '2 replicas, here on CPU:0, CPU:1', 'images/s',
                'of training on this machine', 'nothing was written'):
     assert part in text, part
+  assert sum(bool(sweep.SECONDS.match(line)) for line in text.splitlines()) == 1
   assert sorted(tmp_path.rglob('*')) == before
 
 
@@ -56,6 +57,35 @@ def test_a_sweep_goes_on_where_it_stopped_and_reports_failures(tmp_path, capfd, 
   assert (tmp_path / 'runs/good/seed-0/eval/results.json').exists()
   assert sweep.sweep(files[:1], 1, str(tmp_path / 'runs'), extra, TOY) == 0
   assert 'seed-0: done before' in capfd.readouterr().out
+
+
+def test_a_dry_sweep_adds_up_and_writes_nothing(tmp_path, capsys):
+  for name in ('short', 'long', 'bad'):
+    (tmp_path / f'{name}.cfg').write_text('--system=toy\n')
+  trainer = tmp_path / 'trainer.py'
+  trainer.write_text('import sys\n'
+                     'if sys.argv[1].endswith("bad.cfg"): sys.exit("error: no")\n'
+                     'time = "1 h 0 min (3,600 s)" if sys.argv[1].endswith("long.cfg") else "26 min 3 s (1,563 s)"\n'
+                     'print(f"phase     train\\ntime      {time} of training on this machine, without sheets")\n')
+  files, workdir = [str(tmp_path / f'{name}.cfg') for name in ('short', 'long', 'bad')], tmp_path / 'runs'
+  before = sorted(tmp_path.rglob('*'))
+  trains = (sys.executable, str(trainer))
+  assert sweep.sweep(files[:2], 3, str(workdir), ['--dry_run', '--batch_size=4'], trains) == 0
+  out = capsys.readouterr().out
+  assert out.count('--dry_run --batch_size=4 --seed=0') == 2 and '--seed=1' not in out
+  assert 'time      26 min 3 s (1,563 s) of training' in out  # 3 x 1,563 + 3 x 3,600 s.
+  assert out.endswith('\n6 runs (flagfiles x seeds = 2 x 3): 4 h 18 min of training on this machine\n')
+  assert sweep.sweep(files[::2], 1, str(workdir), ['--dry_run=true'], trains) == 1
+  assert capsys.readouterr().out.endswith(
+      '\n2 runs (flagfiles x seeds = 2 x 1): 26 min 3 s of training on this machine, without what the 1 that failed '
+      'would take\n')
+  assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_the_last_word_on_dry_runs_counts():
+  for words, dry in (('', False), ('--dry_run', True), ('-dry_run=1 --seed=3', True), ('--dry_run=false', False),
+                     ('--dry_run --nodry_run', False), ('--nodry_run --dry_run', True)):
+    assert sweep._is_dry(words.split()) == dry
 
 
 @pytest.mark.parametrize('arguments, message', [
