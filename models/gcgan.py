@@ -311,8 +311,9 @@ class GCGAN(System):
     if self.config.condition == 'embedding':
       functions['encode'] = tf.function(lambda landmarks: {'codes': self.encode(landmarks)}, [landmarks])
     if self.config.composition == 'warp':
-      def move(images: tf.Tensor, landmarks: tf.Tensor, own: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        return {'flow': self.flow(read(images), landmarks, own)}
+      def move(images: tf.Tensor, landmarks: tf.Tensor,
+               source_landmarks: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        return {'flow': self.flow(read(images), landmarks, source_landmarks)}
 
       functions['move'] = tf.function(move, given)
     return functions

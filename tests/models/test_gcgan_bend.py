@@ -53,7 +53,7 @@ def test_signatures_take_the_landmarks_of_the_input(system, tmp_path):
   tf.saved_model.save(system, str(tmp_path), signatures=system.signatures())
   loaded = tf.saved_model.load(str(tmp_path)).signatures
   for name, key in (('serving_default', 'images'), ('move', 'flow')):
-    expected = system.signatures()[name](*given.values())[key].numpy().astype(float)
+    expected = system.signatures()[name](**given)[key].numpy().astype(float)
     np.testing.assert_allclose(loaded[name](**given)[key].numpy().astype(float), expected, atol=1)
 
 
