@@ -22,7 +22,7 @@ from models.gcgan_networks import (
   generator_network,
 )
 from models.layers import Adam, StepDecay
-from models.layers.bending import bend, bend_flow
+from models.layers.bending import bend_face, bend_flow
 from models.layers.warping import warp
 from models.system import Batch, System
 
@@ -215,7 +215,7 @@ class GCGAN(System):
 
   def _bend(self, images: tf.Tensor, own: tf.Tensor | None, goals: tf.Tensor) -> tf.Tensor:
     """What the generator sees of images [B, S, S, 3] whose landmarks `own` are to lie at `goals` [B, 68, 2]."""
-    return bend(images, self._need(own), goals) if self.config.bend_input else images
+    return bend_face(images, self._need(own), goals) if self.config.bend_input else images
 
   @staticmethod
   def _need(own: tf.Tensor | None) -> tf.Tensor:

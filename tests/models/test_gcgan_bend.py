@@ -7,7 +7,7 @@ import tensorflow as tf
 from input_pipeline import PIPELINES
 from models.config import ConfigError
 from models.gcgan import GCGAN, GCGANConfig
-from models.layers.bending import bend
+from models.layers.bending import bend_face
 from models.layers.warping import cubic_sample, warp
 from train.rehearsal import make_batch
 
@@ -31,7 +31,7 @@ def faces(system):
 
 def test_the_generator_sees_the_bent_input(system):
   image, own, goals = faces(system)
-  expected = warp(bend(image, own, goals), tf.broadcast_to([0.1, -0.05], [len(image), 32, 32, 2]), cubic_sample)
+  expected = warp(bend_face(image, own, goals), tf.broadcast_to([0.1, -0.05], [len(image), 32, 32, 2]), cubic_sample)
   np.testing.assert_allclose(system.transfer(image, goals, own), expected, atol=1e-5)
   landmarks = {'input_landmarks': own, 'target_landmarks': goals}
   shown = system.sample({'input_image': image, 'target_image': image, **landmarks})

@@ -5,7 +5,7 @@ import tensorflow as tf
 from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 
-from models.layers.bending import bend, bend_flow
+from models.layers.bending import bend, bend_face, bend_flow
 
 SIZE = 24
 
@@ -47,3 +47,17 @@ def test_the_flow_is_scipys_spline():
   expected = spline(5 * places(SIZE).reshape(-1, 2)).reshape(SIZE, SIZE, 2)
   # A flow has 2 from the middle of the first pixel to that of the last one.
   np.testing.assert_allclose(bend_flow(points, goals, SIZE)[0] * (SIZE - 1) / SIZE, expected, atol=5e-3)
+
+
+def test_between_lips_that_open_nothing_is_known():
+  face = np.random.default_rng(2).uniform(-0.7, -0.1, [1, 68, 2])
+  face[0, 48:68] = [(0.25 * np.cos(a), 0.4) for a in np.linspace(0, 2 * np.pi, 20, endpoint=False)]  # A closed mouth.
+  open_mouth = face.copy()
+  open_mouth[0, 48:68, 1] += [0.25 * np.sin(a) for a in np.linspace(0, 2 * np.pi, 20, endpoint=False)]
+  white = tf.ones([1, SIZE, SIZE, 3])
+  opened = bend_face(white, face, open_mouth).numpy()[0, ..., 0]
+  row, column = int((0.4 + 1) * SIZE / 2), SIZE // 2
+  assert opened[row, column] == 0 and 0 < (opened == 0).sum() < 0.1 * SIZE**2
+  np.testing.assert_allclose(opened[: SIZE // 2], 1, atol=1e-5)
+  for other in ((open_mouth, face), (face, face), (open_mouth, open_mouth)):  # What closes, or stays, is known.
+    np.testing.assert_allclose(bend_face(white, *other), 1, atol=1e-5)
