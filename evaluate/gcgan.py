@@ -179,6 +179,8 @@ def _slices(batch: Mapping[str, np.ndarray], expressions: list[str]) -> dict[str
   for skin in ('light', 'dark'):
     if 'skin' in batch and (batch['skin'] == skin).any():
       slices[f'skin_{skin}'] = batch['skin'] == skin
+  if 'fold' in batch:
+    slices.update({f'fold_{fold + 1}': batch['fold'] == fold for fold in np.unique(batch['fold']).tolist()})
   return slices
 
 

@@ -303,19 +303,20 @@ class GCGAN(System):
     if self.config.condition == 'onehot':
       labels = tf.TensorSpec([None], tf.int32, name='expressions')
       return {'serving_default': tf.function(lambda images, expressions: show(images, expressions), [images, labels])}
-    given = [images, landmarks]
-    if self.config.bend_input:
-      given.append(tf.TensorSpec([None, LANDMARKS, 2], tf.float32, name='source_landmarks'))
-    functions = {'serving_default': tf.function(
-        lambda images, landmarks, source_landmarks=None: show(images, landmarks, source_landmarks), given)}
+
+    def of_landmarks(answer: Callable) -> tf.types.experimental.GenericFunction:
+      if self.config.bend_input:
+        own = tf.TensorSpec([None, LANDMARKS, 2], tf.float32, name='source_landmarks')
+        return tf.function(
+            lambda images, landmarks, source_landmarks: answer(images, landmarks, source_landmarks),
+            [images, landmarks, own])
+      return tf.function(lambda images, landmarks: answer(images, landmarks), [images, landmarks])
+
+    functions = {'serving_default': of_landmarks(show)}
     if self.config.condition == 'embedding':
       functions['encode'] = tf.function(lambda landmarks: {'codes': self.encode(landmarks)}, [landmarks])
     if self.config.composition == 'warp':
-      def move(images: tf.Tensor, landmarks: tf.Tensor,
-               source_landmarks: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        return {'flow': self.flow(read(images), landmarks, source_landmarks)}
-
-      functions['move'] = tf.function(move, given)
+      functions['move'] = of_landmarks(lambda source, *landmarks: {'flow': self.flow(read(source), *landmarks)})
     return functions
 
 

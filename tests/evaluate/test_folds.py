@@ -54,6 +54,8 @@ def test_the_command_measures_everybody_once(three, tmp_path, monkeypatch, capsy
   results = json.loads((tmp_path / 'results.json').read_text())
   whole = next(r for r in results['results'] if r['metric'] == 'ssim' and r['slice'] == 'all')
   assert (whole['count'], whole['identities'], results['data']) == (48, 4, '2 folds')
+  parts = {r['slice']: r['count'] for r in results['results'] if r['slice'].startswith('fold_')}
+  assert parts == {'fold_1': 24, 'fold_2': 24}
   assert (tmp_path / 'sheet.png').is_file() and 'table1 (48 pictures of 4 people)' in capsys.readouterr().out
 
 
