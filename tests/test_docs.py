@@ -102,10 +102,12 @@ def test_the_lines_of_the_face_world_run():
     'image': (2, 192, 192, 3), 'mask': (2, 192, 192, 1), 'landmarks': (2, 68, 2)}
 
 
-@pytest.mark.parametrize(['results', 'flagfile', 'page'], [
-    ('gcgan_quickstart', 'gcgan.cfg', 'quickstart'), ('gcgan_london', 'configs/gcgan_photos.cfg', 'photographs')])
-def test_tables_are_the_measured_ones(results, flagfile, page):
+@pytest.mark.parametrize(['results', 'flagfile', 'page', 'protocol'], [
+    ('gcgan_quickstart', 'gcgan.cfg', 'quickstart', 'table1'),
+    ('gcgan_london', 'configs/gcgan_photos.cfg', 'photographs', 'table1'),
+    ('faceoff_quickstart', 'faceoff.cfg', 'faceoff', 'translation')])
+def test_tables_are_the_measured_ones(results, flagfile, page, protocol):
   from evaluate.results import summary
   measured = json.loads((ROOT / f'docs/results/{results}.json').read_text())
   assert f'--train_steps={measured["step"]}\n' in (ROOT / flagfile).read_text()  # Of the flagfile as it is.
-  assert summary(measured['results'], 'table1') in (ROOT / f'docs/{page}.md').read_text()
+  assert summary(measured['results'], protocol) in (ROOT / f'docs/{page}.md').read_text()
