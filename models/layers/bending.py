@@ -35,8 +35,17 @@ def bend_face(images: tf.Tensor, landmarks: tf.Tensor, goals: tf.Tensor) -> tf.T
   area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
   mouth = tf.cast(goals, tf.float32)[:, _MOUTH, tf.newaxis, tf.newaxis]
   inside = tf.reduce_all((grid > tf.reduce_min(mouth, 1)) & (grid < tf.reduce_max(mouth, 1)), axis=-1)
-  empty = tf.cast(inside & (area < _EMPTY), images.dtype)[..., tf.newaxis]
+  # Lips that close may cross by a pixel, as they were found: nothing is hidden there.
+  opens = _gap(goals) > _gap(landmarks)
+  empty = tf.cast(opens & inside & (area < _EMPTY), images.dtype)[..., tf.newaxis]
   return (1 - empty) * warp(images, flow, cubic_sample)
+
+
+def _gap(landmarks: tf.Tensor) -> tf.Tensor:
+  """Mean height of the gap between the lips of landmarks [B, 68, 2]: [B, 1, 1]."""
+  height = tf.cast(landmarks, tf.float32)[..., 1]
+  upper, lower = (tf.gather(height, lip, axis=1) for lip in ([61, 62, 63], [67, 66, 65]))
+  return tf.reduce_mean(lower - upper, axis=1)[:, tf.newaxis, tf.newaxis]
 
 
 def bend(images: tf.Tensor, points: tf.Tensor, goals: tf.Tensor) -> tf.Tensor:
