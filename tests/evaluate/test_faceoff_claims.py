@@ -135,7 +135,7 @@ def test_variants_are_told_by_their_settings():
 
 
 def test_figures_6_and_7_of_trained_runs(tmp_path, capsys):
-  base = {'data_dir': str(tmp_path / 'cache'), 'test_frames': 24, 'log_every': 1, 'train_steps': 2}
+  base = {'data_dir': str(tmp_path / 'cache'), 'test_frames': 12, 'log_every': 1, 'train_steps': 2}
   for actor in 'AB':
     actors.render_dataset(FaceOffConfig.tiny(**base), actor, processes=1)
   for name, changes in {'m': {}, 'crop': {'crop_mask': True}}.items():
