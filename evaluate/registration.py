@@ -1,44 +1,15 @@
-"""Brings pictures over each other: by the best similarity (shifted, turned, scaled), for models whose frame is their
-own, or bent by their landmarks.
+"""Brings pictures over each other by the best similarity, for models whose frame is their own: shifted, turned, scaled.
 
-The similarity: Gauss-Newton on grey pictures (Lucas and Kanade 1981) with Levenberg's damping, from several starts and
-from coarse to fine. Nothing but the least squared error is looked for, so a picture that is nearest as it is stays as
-it is.
+Gauss-Newton on grey pictures (Lucas and Kanade 1981) with Levenberg's damping, from several starts and from coarse to
+fine. Nothing but the least squared error is looked for, so a picture that is nearest as it is stays as it is.
 """
 
 import numpy as np
 from PIL import Image
-from scipy.interpolate import RBFInterpolator
-from scipy.ndimage import map_coordinates
 
 _LEVELS = ((16, 12), (32, 8), (64, 5))  # Pixels along the picture, and steps.
 _SCALES, _SHIFTS = (1.0, 0.8, 1.25), (0.0, -0.2, 0.2)  # Of the starts: sizes, and shifts down in half pictures.
 _CHUNK = 64  # Pictures at a time.
-
-
-def bend_pictures(images: np.ndarray, points: np.ndarray, goals: np.ndarray) -> np.ndarray:
-  """Bends each picture by a thin plate spline so that its points come to lie at their goals; its frame stays.
-
-  Args:
-    images: [N, S, S, 3] uint8.
-    points, goals: [N, P, 2] pixels (x, y).
-  Returns:
-    [N, S, S, 3] uint8, cubic.
-  """
-  size = images.shape[1]
-  line = np.linspace(0, size - 1, 9)
-  frame = np.unique([(x, y) for x in line for y in line if {x, y} & {0, size - 1}], axis=0)
-  grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).reshape(-1, 2)
-  bent = np.empty_like(images)
-  for image, start, goal, result in zip(images, points, goals, bent, strict=True):
-    within = ((goal > 0) & (goal < size - 1)).all(axis=-1)  # One beyond the frame would pull against it.
-    pull = np.concatenate([(start - goal)[within], np.zeros_like(frame)])
-    spline = RBFInterpolator(np.concatenate([goal[within], frame]), pull, smoothing=1e-3, kernel='thin_plate_spline')
-    x, y = (grid + spline(grid)).T
-    for channel in range(3):
-      values = map_coordinates(image[..., channel].astype(np.float32), [y, x], order=3, mode='nearest')
-      result[..., channel] = np.rint(np.clip(values, 0, 255)).reshape(size, size)
-  return bent
 
 
 def align_pictures(

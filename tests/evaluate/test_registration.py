@@ -31,20 +31,6 @@ def test_a_known_similarity_is_found_and_undone():
   assert np.abs(matrices @ places - wanted @ places).max() < 1
 
 
-def test_points_are_bent_to_their_goals():
-  line = np.linspace(0, 255, 64).astype(np.uint8)
-  ramp = np.stack(np.broadcast_arrays(line[None], line[:, None], np.uint8(7)), axis=-1)[None]
-  points = np.array([[[20, 20], [40, 20], [30, 40], [70, 30]]], float)
-  goals = points + [[[0, 0], [0, 0], [3, -2], [0, 0]]]
-  bent = registration.bend_pictures(ramp, points, goals)
-  # What shows at a goal is what the picture showed at its point; the frame stays.
-  for (x, y), (to_x, to_y) in zip(points[0].astype(int), goals[0].astype(int), strict=True):
-    if x < 64:
-      np.testing.assert_allclose(bent[0, to_y, to_x].astype(int), ramp[0, y, x].astype(int), atol=3)
-  np.testing.assert_allclose(bent[0, [0, -1]].astype(int), ramp[0, [0, -1]].astype(int), atol=1)
-  np.testing.assert_array_equal(registration.bend_pictures(ramp, points, points), ramp)
-
-
 def test_what_is_nearest_stays_and_only_weighted_pixels_count():
   targets = faces(2)
   same, matrices = registration.align_pictures(targets, targets)
