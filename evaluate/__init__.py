@@ -1,17 +1,15 @@
 """Metrics, the papers' protocols, and everything that uses a trained model: transfer, export, compare."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on the machine are not about the user's work.
-
-from evaluate.facecycle import new_people  # noqa: E402
-from evaluate.faceoff import two_people  # noqa: E402
-from evaluate.ganfaces import new_faces  # noqa: E402
-from evaluate.gcgan import table1  # noqa: E402
-from evaluate.nn4 import verify  # noqa: E402
-from evaluate.probes.renders import render_probes  # noqa: E402
+import models  # noqa: F401  First, as it says how TensorFlow starts.
+from evaluate.facecycle import new_people
+from evaluate.faceoff import two_people
+from evaluate.ganfaces import new_faces
+from evaluate.gcgan import table1
+from evaluate.nn4 import verify
+from evaluate.probes.renders import render_probes
 
 __all__ = ['EVALUATIONS']
 

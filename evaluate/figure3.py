@@ -46,12 +46,15 @@ def interpolate(model: Any, pipeline: Triplets, pairs: np.ndarray, steps: int = 
   ends = [model.encode(table['landmarks'][pairs[:, k]]).numpy()[:, None] for k in (0, 1)]
   share = np.linspace(0, 1, steps + 1, dtype=np.float32)[:, None]
   codes = (1 - share) * ends[0] + share * ends[1]
+  points = [table['landmarks'][pairs[:, k]][:, None].astype(np.float32) for k in (0, 1)]
+  goals = (1 - share[..., None]) * points[0] + share[..., None] * points[1]  # What bend_input bends to.
   images: Any = to_float(pipeline.data.pictures('test', pairs[:, 0], size))
   shown = []
   for start in range(0, len(pairs), batch_size):
     part = slice(start, start + batch_size)
-    repeated = np.repeat(images[part], steps + 1, axis=0)
-    shown.append(model.generate(repeated, codes[part].reshape(len(repeated), -1)).numpy())
+    repeated, own = (np.repeat(x[part], steps + 1, axis=0) for x in (images, points[0][:, 0]))
+    of_part = codes[part].reshape(len(repeated), -1), own, goals[part].reshape(own.shape)
+    shown.append(model.generate(repeated, *of_part).numpy())
   return np.concatenate(shown).reshape(len(pairs), steps + 1, size, size, 3), codes
 
 

@@ -1,9 +1,6 @@
 """Pictures and renders -> prepared data sets -> batches."""
 
-import os
-
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's remarks on the machine, at import.
-
+import models.config  # noqa: F401  First, as `models` says how TensorFlow starts.
 from input_pipeline.dataset import PreparedDataset, open_dataset
 from input_pipeline.facecycle import Tracks
 from input_pipeline.faceoff import TwoDomains

@@ -18,12 +18,9 @@ from models.gcgan_networks import (
   critic_network,
   draw_landmarks,
   embedding_network,
-  flow_of,
   generator_network,
 )
 from models.layers import Adam, StepDecay
-from models.layers.bending import bend_face, bend_flow
-from models.layers.warping import warp
 from models.system import Batch, System
 
 __all__ = ['GCGAN', 'GCGANConfig']
@@ -49,6 +46,7 @@ class GCGAN(System):
     self.embedding: Any = embedding_network(config, self.synchronized) if config.condition == 'embedding' else None
     self.generator = generator_network(config, self.synchronized)
     self.critic = critic_network(config)
+    self._show_mask()
     self.embedding_optimizer = self._adam(self.embedding) if self.embedding else None
     self.generator_optimizer = self._adam(self.generator)
     self.warm_optimizer = self._warm_adam() if config.warm_steps else None
@@ -63,6 +61,13 @@ class GCGAN(System):
 
   def averaged_networks(self) -> list[tf.keras.Model]:
     return [self.generator]
+
+  @tf.__internal__.tracking.no_automatic_dependency_tracking  # It has no weights of its own.
+  def _show_mask(self) -> None:
+    """`_drawn`: the generator, with its mask where that has a loss."""
+    names = ['mask'] if self.config.mask_weight > 0 else []
+    outputs = [self.generator.output, *(self.generator.get_layer(name).output for name in names)]
+    self._drawn = tf.keras.Model(self.generator.inputs, outputs)
 
   def _adam(self, network: tf.keras.Model) -> Adam:
     config = self.config
@@ -146,9 +151,9 @@ class GCGAN(System):
 
   def step_warm(self, batch: Batch) -> dict[str, tf.Tensor]:
     """Trains G by lambda_3 L_ir alone: what moves where is learnt in less than half the time without a critic."""
-    tape, fake = self._generate(batch)
-    towards, logs = self.replica_local(self._image_gradients)(fake, batch['target_image'], adversarial=False)
-    gradients = tape.gradient(fake, self.generator.trainable_variables, output_gradients=towards)
+    tape, shown = self._generate(batch)
+    towards, logs = self.replica_local(self._image_gradients)(shown, batch['target_image'], adversarial=False)
+    gradients = tape.gradient(shown, self.generator.trainable_variables, output_gradients=towards)
     _apply(self.warm_optimizer, gradients, self.generator)
     return logs
 
@@ -160,27 +165,27 @@ class GCGAN(System):
     for each critic update moves them six times towards the same batch.)
     """
     config = self.config
-    tape, fake = self._generate(batch, training=not config.fix_norm)
+    tape, shown = self._generate(batch, training=not config.fix_norm)
     critic_gradients = self.replica_local(self._critic_gradients)
     logs = {}
     real = batch[f'{config.real_sample}_image']
     for iteration in range(config.critic_steps):
-      gradients, logs = critic_gradients(real, fake, self._epsilon(batch['index'], iteration))
+      gradients, logs = critic_gradients(real, shown[0], self._epsilon(batch['index'], iteration))
       _apply(self.critic_optimizer, gradients, self.critic)
 
-    towards, generator_logs = self.replica_local(self._image_gradients)(fake, batch['target_image'])
-    gradients = tape.gradient(fake, self.generator.trainable_variables, output_gradients=towards)
+    towards, generator_logs = self.replica_local(self._image_gradients)(shown, batch['target_image'])
+    gradients = tape.gradient(shown, self.generator.trainable_variables, output_gradients=towards)
     _apply(self.generator_optimizer, gradients, self.generator)
     return {**generator_logs, **logs}
 
-  def _generate(self, batch: Batch, training: bool = True) -> tuple[tf.GradientTape, tf.Tensor]:
-    """The fake images [B, S, S, 3] of a batch and the tape that watched G make them."""
+  def _generate(self, batch: Batch, training: bool = True) -> tuple[tf.GradientTape, list[tf.Tensor]]:
+    """The tape that watched G make of a batch: fake images [B, S, S, 3]; with mask_weight their masks [B, S, S, 1]."""
     condition = self._condition(self._landmarks(batch, 'target'), batch['target_expression'])
-    images = self._bend(batch['input_image'], batch.get('input_landmarks'), batch['target_landmarks'])
-    generate = self.replica_local(lambda images, codes: self.generator([images, codes], training=training))
+    inputs = self._inputs(batch['input_image'], condition, batch.get('input_landmarks'), batch['target_landmarks'])
+    generate = self.replica_local(lambda *inputs: tf.nest.flatten(self._drawn(list(inputs), training=training)))
     with tf.GradientTape() as tape:
-      fake = generate(images, condition)
-    return tape, fake
+      shown = generate(*inputs)
+    return tape, shown
 
   def _critic_gradients(self, real: tf.Tensor, fake: tf.Tensor,
                         epsilon: tf.Tensor) -> tuple[list, dict[str, tf.Tensor]]:
@@ -195,12 +200,12 @@ class GCGAN(System):
         loss += self.config.penalty_weight * penalty
     return tape.gradient(loss, self.critic.trainable_variables), logs
 
-  def _image_gradients(self, fake: tf.Tensor, target: tf.Tensor,
-                       adversarial: bool = True) -> tuple[Any, dict[str, tf.Tensor]]:
-    """Of L_G = lambda_3 L_ir + lambda_4 L_gen by the generated images [B, S, S, 3]; lambda_4 scales L_gen only."""
-    config = self.config
+  def _image_gradients(self, shown: list[tf.Tensor], target: tf.Tensor,
+                       adversarial: bool = True) -> tuple[list, dict[str, tf.Tensor]]:
+    """Of L_G = lambda_3 L_ir + lambda_4 L_gen, and the mask's, by what `_generate` made; lambda_4 scales L_gen only."""
+    config, fake = self.config, shown[0]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-      tape.watch(fake)
+      tape.watch(shown)
       image = self._mean(losses.l1_loss(target, fake, config.image_loss_reduction))
       logs = {'image_loss': image}
       loss = tf.constant(0.0)
@@ -209,19 +214,21 @@ class GCGAN(System):
       if adversarial and config.adversarial_weight > 0:
         logs['adversarial_loss'] = self._mean(losses.wasserstein_generator_loss(self.critic(fake)))
         loss += config.adversarial_weight * logs['adversarial_loss']
-    return tape.gradient(loss, fake), {'generator_loss': loss, **logs}
+      if config.mask_weight > 0:
+        logs['mask'] = self._mean(tf.reduce_mean(shown[1], axis=[1, 2, 3]))
+        loss += config.mask_weight * logs['mask']
+    return tape.gradient(loss, shown), {'generator_loss': loss, **logs}
 
   # Use.
 
-  def _bend(self, images: tf.Tensor, own: tf.Tensor | None, goals: tf.Tensor) -> tf.Tensor:
-    """What the generator sees of images [B, S, S, 3] whose landmarks `own` are to lie at `goals` [B, 68, 2]."""
-    return bend_face(images, self._need(own), goals) if self.config.bend_input else images
-
-  @staticmethod
-  def _need(own: tf.Tensor | None) -> tf.Tensor:
-    if own is None:
+  def _inputs(self, images: tf.Tensor, condition: tf.Tensor, own: tf.Tensor | None,
+              goals: tf.Tensor | None) -> list[tf.Tensor]:
+    """What the generator takes; with bend_input also the landmarks of the images and where they are to lie."""
+    if not self.config.bend_input:
+      return [images, condition]
+    if own is None or goals is None:
       raise ValueError('a model with bend_input=true needs the landmarks of its input too')
-    return own
+    return [images, condition, own, goals]
 
   def _condition(self, landmarks: tf.Tensor, expression: tf.Tensor) -> tf.Tensor:
     if self.config.condition == 'embedding':
@@ -236,16 +243,20 @@ class GCGAN(System):
       raise ValueError(f'condition={self.config.condition} has no embedding and so no codes')
     return self.embedding(landmarks, training=False)[0]
 
-  def generate(self, images: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
+  def generate(self, images: tf.Tensor, condition: tf.Tensor, own: tf.Tensor | None = None,
+               goals: tf.Tensor | None = None) -> tf.Tensor:
     """Shows people with the expression of a condition, for example of a code between two of `encode`'s.
 
     Args:
       images: [B, S, S, 3] in [-1, 1].
       condition: codes [B, 32], one-hot labels [B, expressions] or drawn landmarks [B, S, S, 1].
+      own, goals: [B, 68, 2] for bend_input: landmarks of the images, and where they are to lie.
     Returns:
       [B, S, S, 3] in [-1, 1].
+    Raises:
+      ValueError: if bend_input lacks its landmarks.
     """
-    return self.generator([images, condition], training=False)
+    return self.generator(self._inputs(images, condition, own, goals), training=False)
 
   def transfer(self, source: tf.Tensor, driver: tf.Tensor, source_landmarks: tf.Tensor | None = None) -> tf.Tensor:
     """Shows the source with the expression of the driver.
@@ -259,7 +270,7 @@ class GCGAN(System):
     Raises:
       ValueError: if they are missing.
     """
-    return self.generate(self._bend(source, source_landmarks, driver), self._condition(driver, driver))
+    return self.generate(source, self._condition(driver, driver), source_landmarks, driver)
 
   def flow(self, source: tf.Tensor, driver: tf.Tensor, source_landmarks: tf.Tensor | None = None) -> tf.Tensor:
     """Where in the source each place of `transfer`'s picture comes from, for composition=warp.
@@ -269,12 +280,8 @@ class GCGAN(System):
     Returns:
       [B, S, S, 2] offsets in x and y; 2 is the distance from the first to the last column or row.
     """
-    maps = tf.keras.Model(self.generator.inputs, self.generator.get_layer('maps').output)
-    bent = self._bend(source, source_landmarks, driver)
-    flow = flow_of(maps([bent, self._condition(driver, driver)], training=False))
-    if not self.config.bend_input:
-      return flow
-    return flow + warp(bend_flow(self._need(source_landmarks), driver, self.config.image_size), flow)
+    flow = tf.keras.Model(self.generator.inputs, self.generator.get_layer('flow').output)
+    return flow(self._inputs(source, self._condition(driver, driver), source_landmarks, driver), training=False)
 
   def sample(self, batch: Batch) -> dict[str, tf.Tensor]:
     driver = batch['target_expression' if self.config.condition == 'onehot' else 'target_landmarks']

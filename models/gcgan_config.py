@@ -46,6 +46,8 @@ class GCGANConfig(DataConfig, RunConfig):
   landmark_weight: float = option(1.0, 'Weight of the landmark reconstruction of E (lambda_2); 0 removes it.', low=0.0)
   image_weight: float = option(1.0, 'Weight of the L1 image loss of G (lambda_3); 0 removes it.', low=0.0)
   adversarial_weight: float = option(1e-3, 'Weight of the adversarial loss of G (lambda_4); 0 removes it.', low=0.0)
+  mask_weight: float = option(0.0, 'Weight of the mean of the mask, for composition=blend or warp: what the input '
+                              'shows already is not drawn anew [GANimation]; 0 removes it.', low=0.0)
   penalty_weight: float = option(10.0, 'Weight of the gradient penalty of D [released code]; 0 removes it.', low=0.0)
   margin: float = option(5.0, 'Squared distance beyond which codes of different expressions are left alone.', low=0.0)
   contrastive_balance: str = option('pair', 'pair: one mean over all pairs [paper]; class: the mean over same plus the '
@@ -88,6 +90,9 @@ class GCGANConfig(DataConfig, RunConfig):
         (embeds and self.contrastive_weight == 0 and self.landmark_weight == 0,
          'contrastive_weight=0 and landmark_weight=0 leave the embedding no loss: raise one',
          ('contrastive_weight', 'landmark_weight')),
+        (self.composition == 'image' and self.mask_weight > 0,
+         f'composition=image has no mask for mask_weight={self.mask_weight}: set composition=warp or mask_weight=0',
+         ('mask_weight', 'composition')),
         (self.image_weight == 0 and self.adversarial_weight == 0,
          'image_weight=0 and adversarial_weight=0 leave the generator no loss: raise one',
          ('image_weight', 'adversarial_weight')),

@@ -5,9 +5,10 @@ import tensorflow as tf
 
 from models.gcgan_config import GCGANConfig
 from models.layers import ChannelLayerNorm
+from models.layers.bending import FaceBend
 from models.layers.warping import cubic_sample, warp
 
-__all__ = ['CODE', 'LANDMARKS', 'critic_network', 'draw_landmarks', 'embedding_network', 'flow_of',
+__all__ = ['CODE', 'LANDMARKS', 'critic_network', 'draw_landmarks', 'embedding_network',
            'generator_network']
 
 LANDMARKS = 68
@@ -68,7 +69,8 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
   """G: (image [B, S, S, 3], condition) -> image [B, S, S, 3], both in [-1, 1].
 
   The condition is a vector [B, C] that joins the code z_i of the image, or a map [B, S, S, 1] that joins the image
-  (SPG).
+  (SPG). With bend_input it also takes the landmarks [B, 68, 2] of the image and where they are to lie, and encodes the
+  image so bent. The layer `mask` says where the picture is drawn; with composition=warp `flow`, where the rest is from.
   """
   layers, size = _Layers(config, 1, synchronized), config.image_size
   width = layers.channels
@@ -78,7 +80,12 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
   length = CODE if config.condition == 'embedding' else config.expressions
   condition = tf.keras.Input([size, size, 1] if drawn else [length], name='condition')
 
-  values = concat()([image, condition]) if drawn else image
+  inputs, seen, bend = [image, condition], image, None
+  if config.bend_input:
+    inputs += [tf.keras.Input([LANDMARKS, 2], name=name) for name in ('landmarks', 'goals')]
+    bend = FaceBend(size)(inputs[2:])
+    seen = bend[1] * warp(image, bend[0], cubic_sample)
+  values = concat()([seen, condition]) if drawn else seen
   encoded = []
   for filters in (64, 128, 256):
     values = layers.relu(layers.conv(width(filters), 2)(values))
@@ -103,27 +110,21 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
   picture = tf.keras.layers.Activation('tanh', dtype='float32')(picture)
   if config.composition != 'image':
     maps = layers.conv(3 if config.composition == 'warp' else 1, 1, dtype='float32', name='maps')(values)
-    picture = _lay_over(image, picture, maps)
-  return tf.keras.Model([image, condition], picture, name='generator')
+    below = seen if config.composition == 'blend' else _move(image, maps, bend)
+    mask = tf.keras.layers.Activation('sigmoid', name='mask', dtype='float32')(maps[..., :1])
+    picture = mask * picture + (1 - mask) * below
+  return tf.keras.Model(inputs, picture, name='generator')
 
 
-def _lay_over(image: tf.Tensor, picture: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
-  """A picture laid over the input by a mask, as in GANimation (Pumarola et al. 2018), and over the input moved.
+def _move(image: tf.Tensor, maps: tf.Tensor, bend: tuple[tf.Tensor, tf.Tensor] | None) -> tf.Tensor:
+  """The input moved along the flow of maps [B, S, S, 3] and of the bend together: sampling twice would blur it twice.
 
-  Args:
-    image, picture: [B, S, S, 3].
-    maps: [B, S, S, 1 or 3]: the mask before its sigmoid and, where there are three, the flow of `flow_of`.
-  Returns:
-    [B, S, S, 3].
+  The maps are in tenths, so that they begin within a pixel or two.
   """
-  mask = tf.sigmoid(maps[..., :1])
-  below = warp(image, flow_of(maps), cubic_sample) if maps.shape[-1] == 3 else image
-  return mask * picture + (1 - mask) * below
-
-
-def flow_of(maps: tf.Tensor) -> tf.Tensor:
-  """The flow [B, S, S, 2] of the layer `maps` of a generator; in tenths, so that it begins within a pixel or two."""
-  return 0.1 * maps[..., 1:]
+  flow = 0.1 * maps[..., 1:]
+  if bend is None:
+    return warp(image, tf.keras.layers.Activation('linear', name='flow')(flow), cubic_sample)
+  return bend[1] * warp(image, tf.keras.layers.Add(name='flow')([flow, bend[0]]), cubic_sample)
 
 
 def critic_network(config: GCGANConfig) -> tf.keras.Model:

@@ -2,7 +2,8 @@
 
 import os
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # As models/__init__.py does, which tests import later.
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
 
 import pytest
 import tensorflow as tf

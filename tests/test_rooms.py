@@ -1,6 +1,7 @@
 """The rooms may import what docs/architecture.md says and no more, nothing imports train, and files form no cycle."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 import re
@@ -47,6 +48,7 @@ def imports_of(path, modules):
   return found
 
 
+@functools.cache
 def graph():
   modules = {module_of(path) for path in files()}
   # A file may name itself, for a worker process to find a function in.

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from models.layers.warping import cubic_sample, warp
 
-__all__ = ['bend', 'bend_face', 'bend_flow']
+__all__ = ['FaceBend', 'bend', 'bend_flow']
 
 _FRAME = 9  # Points along each edge of the picture, which stay.
 _SMOOTHING = 1e-2  # In tenths of a picture. Points of the lips lie close together: an exact spline may fold there.
@@ -14,31 +14,37 @@ _EMPTY = 0.25  # What is drawn out of less than this share of its area has nothi
 _MOUTH = slice(48, 68)  # Of the 68 landmarks.
 
 
-def bend_face(images: tf.Tensor, landmarks: tf.Tensor, goals: tf.Tensor) -> tf.Tensor:
-  """Faces bent by their landmarks; between lips that open nothing is known, so it is grey, for a network to draw.
+class FaceBend(tf.keras.layers.Layer):
+  """How a face is bent so that its landmarks lie elsewhere, and what of the bent picture the input shows at all.
 
-  Args:
-    images: [B, S, S, C] in [-1, 1].
-    landmarks, goals: [B, 68, 2], see `bend_flow`.
-  Returns:
-    [B, S, S, C].
+  Between lips that open nothing is known.
   """
-  size = images.shape[1]
-  flow = bend_flow(landmarks, goals, size)
-  line = (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
-  grid = tf.constant(np.stack(np.meshgrid(line, line), axis=-1))
-  places = grid + flow * (size - 1) / size
-  # The area that each pixel comes from, in pixels: slopes are taken over two.
-  places = tf.pad(places, [[0, 0], [1, 1], [1, 1], [0, 0]], 'SYMMETRIC')
-  across = (places[:, 1:-1, 2:] - places[:, 1:-1, :-2]) * size / 4
-  down = (places[:, 2:, 1:-1] - places[:, :-2, 1:-1]) * size / 4
-  area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
-  mouth = tf.cast(goals, tf.float32)[:, _MOUTH, tf.newaxis, tf.newaxis]
-  inside = tf.reduce_all((grid > tf.reduce_min(mouth, 1)) & (grid < tf.reduce_max(mouth, 1)), axis=-1)
-  # Lips that close may cross by a pixel, as they were found: nothing is hidden there.
-  opens = _gap(goals) > _gap(landmarks)
-  empty = tf.cast(opens & inside & (area < _EMPTY), images.dtype)[..., tf.newaxis]
-  return (1 - empty) * warp(images, flow, cubic_sample)
+
+  def __init__(self, size: int, **kwargs):
+    """Args:
+      size: height and width S of the pictures.
+    """
+    super().__init__(dtype='float32', trainable=False, **kwargs)
+    self._size = size
+
+  def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Landmarks and their goals [B, 68, 2], see `bend_flow` -> its flow [B, S, S, 2]; 1 or, where nothing is known, 0
+    [B, S, S, 1]."""
+    landmarks, goals = inputs
+    size = self._size
+    flow = bend_flow(landmarks, goals, size)
+    line = (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
+    grid = tf.constant(np.stack(np.meshgrid(line, line), axis=-1))
+    # The area that each pixel comes from, in pixels: slopes are taken over two.
+    places = tf.pad(grid + flow * (size - 1) / size, [[0, 0], [1, 1], [1, 1], [0, 0]], 'SYMMETRIC')
+    across = (places[:, 1:-1, 2:] - places[:, 1:-1, :-2]) * size / 4
+    down = (places[:, 2:, 1:-1] - places[:, :-2, 1:-1]) * size / 4
+    area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
+    mouth = tf.cast(goals, tf.float32)[:, _MOUTH, tf.newaxis, tf.newaxis]
+    inside = tf.reduce_all((grid > tf.reduce_min(mouth, 1)) & (grid < tf.reduce_max(mouth, 1)), axis=-1)
+    # Lips that close may cross by a pixel, as they were found: nothing is hidden there.
+    opens = _gap(goals) > _gap(landmarks)
+    return flow, 1 - tf.cast(opens & inside & (area < _EMPTY), tf.float32)[..., tf.newaxis]
 
 
 def _gap(landmarks: tf.Tensor) -> tf.Tensor:

@@ -59,21 +59,25 @@ def cubic_sample(images: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
   rows, columns = places.shape[1:3]
   size = tf.constant([width, height], tf.float32)
   places = (tf.clip_by_value(tf.cast(places, tf.float32), -1.0, 1.0) + 1) / 2 * (size - 1)
+  places = tf.reshape(places, [-1, rows * columns, 2])
   corner = tf.stop_gradient(tf.clip_by_value(tf.floor(places), 0.0, size - 2))
-  across, down = tf.unstack(_catmull_rom(places - corner), axis=-2)  # [B, h, w, 4] each.
+  right, down = tf.split(tf.cast(places - corner, images.dtype), 2, axis=-1)
   column, row = tf.unstack(tf.cast(corner, tf.int32), axis=-1)
   padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], 'SYMMETRIC')
-  first = tf.reshape(row * (width + 2) + column, [-1, rows * columns, 1])
-  offsets = [r * (width + 2) + c for r in range(4) for c in range(4)]
-  cells = tf.gather(tf.reshape(padded, [-1, (height + 2) * (width + 2), channels]), first + offsets, batch_dims=1)
-  weights = tf.reshape(down[..., :, tf.newaxis] * across[..., tf.newaxis, :], [-1, rows * columns, 16, 1])
-  values = tf.reduce_sum(cells * tf.cast(weights, images.dtype), axis=2)
+  # Each cell beside the three to its right: a look-up is the price, so there is one a row, and not one a cell.
+  four = tf.concat([padded[:, :, k : k + width - 1] for k in range(4)], axis=-1)
+  four = tf.reshape(four, [-1, (height + 2) * (width - 1), 4 * channels])
+  first = row * (width - 1) + column
+  lines = [tf.gather(four, first + k * (width - 1), batch_dims=1) for k in range(4)]
+  line = tf.add_n([weight * cells for weight, cells in zip(_catmull_rom(down), lines, strict=True)])
+  cells = tf.split(line, 4, axis=-1)
+  values = tf.add_n([weight * cell for weight, cell in zip(_catmull_rom(right), cells, strict=True)])
   return tf.reshape(values, [-1, rows, columns, channels])
 
 
-def _catmull_rom(t: tf.Tensor) -> tf.Tensor:
-  """Weights [..., 4] of the four cells around a place that lies t in [0, 1] behind the second one."""
-  return tf.stack([((2 - t) * t - 1) * t, (3 * t - 5) * t * t + 2, ((4 - 3 * t) * t + 1) * t, (t - 1) * t * t], -1) / 2
+def _catmull_rom(t: tf.Tensor) -> list[tf.Tensor]:
+  """Weights of the four cells around a place that lies t in [0, 1] behind the second one."""
+  return [((2 - t) * t - 1) * t / 2, ((3 * t - 5) * t * t + 2) / 2, ((4 - 3 * t) * t + 1) * t / 2, (t - 1) * t * t / 2]
 
 
 def warp(images: tf.Tensor, flow: tf.Tensor, sample: Callable = grid_sample) -> tf.Tensor:

