@@ -4,7 +4,7 @@ import os
 
 # TensorFlow reads these when it is imported.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # Its remarks on the machine.
-os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')  # Without, steps take twice as long where AVX-512 lacks.
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')  # Off by itself where AVX-512 is missing.
 
 from models.facecycle import FaceCycle
 from models.facecycle_config import FaceCycleConfig

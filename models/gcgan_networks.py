@@ -8,8 +8,7 @@ from models.layers import ChannelLayerNorm
 from models.layers.bending import FaceBend
 from models.layers.warping import cubic_sample, warp
 
-__all__ = ['CODE', 'LANDMARKS', 'critic_network', 'draw_landmarks', 'embedding_network',
-           'generator_network']
+__all__ = ['CODE', 'LANDMARKS', 'critic_network', 'draw_landmarks', 'embedding_network', 'generator_network']
 
 LANDMARKS = 68
 CODE = 32  # z_g, the expression.
@@ -70,7 +69,8 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
 
   The condition is a vector [B, C] that joins the code z_i of the image, or a map [B, S, S, 1] that joins the image
   (SPG). With bend_input it also takes the landmarks [B, 68, 2] of the image and where they are to lie, and encodes the
-  image so bent. The layer `mask` says where the picture is drawn; with composition=warp `flow`, where the rest is from.
+  image so bent. The layer `mask` says where the picture is drawn, as in GANimation (Pumarola et al. 2018);
+  with composition=warp `flow` says where the rest is from.
   """
   layers, size = _Layers(config, 1, synchronized), config.image_size
   width = layers.channels

@@ -18,18 +18,17 @@ class FaceBend(tf.keras.layers.Layer):
   """How a face is bent so that its landmarks lie elsewhere, and what of the bent picture the input shows at all.
 
   Between lips that open nothing is known.
+
+  Args:
+    size: height and width S of the pictures.
   """
 
   def __init__(self, size: int, **kwargs):
-    """Args:
-      size: height and width S of the pictures.
-    """
     super().__init__(dtype='float32', trainable=False, **kwargs)
     self._size = size
 
   def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Landmarks and their goals [B, 68, 2], see `bend_flow` -> its flow [B, S, S, 2]; 1 or, where nothing is known, 0
-    [B, S, S, 1]."""
+    """Landmarks, goals [B, 68, 2] -> the flow of `bend_flow` [B, S, S, 2]; [B, S, S, 1], 0 where nothing is known."""
     landmarks, goals = inputs
     size = self._size
     flow = bend_flow(landmarks, goals, size)
