@@ -65,8 +65,8 @@ _FACEOFF_FREE = (
   *('second_discriminator_layers', 'adversarial', 'critic_steps', 'clip', 'penalty_weight', 'pool_size', 'optimizer'),
   *('learning_rate', 'ssim_weight', 'ssim_form', 'mask_weight', 'crop_mask', 'identity_weight'),
 )
-# Of the arm without image loss, which has no warm steps and needs its rate for longer.
-_OF_RATE = ('warm_learning_rate', 'learning_rate_decay', 'learning_rate_decay_every')
+# Of the arm without image loss, which has no warm steps: it needs its rate for longer, and has no norms yet to keep.
+_OF_GAME = ('warm_learning_rate', 'learning_rate_decay', 'learning_rate_decay_every', 'fix_norm')
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _settings(config: Any) -> dict[str, Any]:
   values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _FREE}
   values['warm_steps + train_steps'] = values.pop('warm_steps') + values.pop('train_steps')
   if config.image_weight == 0:
-    values = {name: value for name, value in values.items() if name not in _OF_RATE}
+    values = {name: value for name, value in values.items() if name not in _OF_GAME}
   return values
 
 

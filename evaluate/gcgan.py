@@ -140,6 +140,7 @@ def compare_with_targets(
   for subject, pictures, seen in (('copy_input', inputs, faces['input']), ('model', outputs, faces['output'])):
     figures = compare_pixels(pictures)
     for name, which in (
+      ('landmark_error', np.arange(68)),
       ('mouth_landmark_error', metrics.MOUTH),
       ('mouth_and_brow_landmark_error', metrics.MOUTH_AND_BROW),
     ):
@@ -150,6 +151,7 @@ def compare_with_targets(
     figures['face_found'] = Measure(seen.found.astype(np.float64))
     measures[subject] = figures
   measures['target'] = {
+    'landmark_error': Measure(metrics.landmark_error(reference, points, np.arange(68))),
     'mouth_landmark_error': Measure(metrics.landmark_error(reference, points, metrics.MOUTH)),
     'mouth_and_brow_landmark_error': Measure(metrics.landmark_error(reference, points, metrics.MOUTH_AND_BROW)),
     'face_found': Measure(faces['target'].found.astype(np.float64)),
@@ -210,7 +212,7 @@ def _identity_rows(
   """AUC of: an output is nearer to another picture of its person than to pictures of other people.
 
   An output without a face is nobody. The other picture is neither the input nor the target where the person has a
-  third one, so that copying scores no distance of 0.
+  third one, so that copying scores no distance of 0. `auc_to_input` takes the input itself, for which copying is 1.
   """
   people = np.asarray(batch['identity'])
   pool_people = np.concatenate([people, people])
@@ -233,15 +235,19 @@ def _identity_rows(
   rows = []
   for name, chosen in slices.items():
     weights = intervals.bootstrap_weights(people[chosen])
-    for subject, seen in (('model', faces['output']), ('copy_input', faces['input'])):
-      to_same = np.where(seen.found, np.linalg.norm(seen.descriptors - pool[same], axis=-1), np.inf)[chosen]
+    for metric, subject, seen, near in (
+      ('auc', 'model', faces['output'], same),
+      ('auc', 'copy_input', faces['input'], same),
+      ('auc_to_input', 'model', faces['output'], np.arange(len(people))),
+    ):
+      to_same = np.where(seen.found, np.linalg.norm(seen.descriptors - pool[near], axis=-1), np.inf)[chosen]
       to_other = np.linalg.norm(seen.descriptors[:, None] - pool[other], axis=-1)[chosen].ravel()
       value = intervals.estimate(
         lambda w, a=-to_same, b=-to_other: metrics.auc(a, b, w, np.repeat(w, _NEGATIVES, -1)), weights
       )
       rows.append(
         make_row(
-          PROTOCOL, 'auc', subject, name, value, chosen.sum(), len(np.unique(people[chosen])), 1, embeddings.DESCRIPTOR
+          PROTOCOL, metric, subject, name, value, chosen.sum(), len(np.unique(people[chosen])), 1, embeddings.DESCRIPTOR
         )
       )
   return rows

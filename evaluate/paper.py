@@ -5,7 +5,8 @@
 
 Which arm a run is (the full model, without a loss, a baseline) is told by its settings; runs of one arm differ in their
 seed, and all are of one system. OUTPUT/results.json holds the rows, OUTPUT/tables.txt the same for people, and the
-figures are PNGs. GC-GAN: table2, figure3 and figure4, and OUTPUT/compare.json with Table 1's paired differences.
+figures are PNGs. GC-GAN: table2, figure3 and figure4, OUTPUT/compare.json with Table 1's paired differences, and which
+of the paper's claims hold.
 GANFaces: figure7 and realism, and Figs. 3, 5 and 7. Face-off: one row a claim of the paper, by the runs' own
 evaluations, and Figs. 6 and 7.
 """
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from evaluate import compare, faceoff_claims, figure3, figure4, ganfaces_paper
+from evaluate import compare, faceoff_claims, figure3, figure4, ganfaces_paper, gcgan_claims
 from evaluate.arms import TABLES, TITLES, arm_of, read_arms, table_of
 from evaluate.charts import Cloud, save_clouds, save_violins
 from evaluate.embeddings import keras_features
@@ -222,8 +223,8 @@ def paper(
   study.draw(output)
   rows = study.measure(embedding)
   data = study.config.dataset + (f', driven by {drivers}' if drivers else '')
+  rows += gcgan_claims.judge(rows, _compare(arms, output))
   _write(output, 'gcgan', rows, int(study.judge.step), data, '\n'.join(unfair), start=start)
-  _compare(arms, output)
   return rows
 
 
@@ -251,22 +252,24 @@ def _write(output: Path, system: str, rows: list[Row], step: int, data: str, not
 
 
 def _write_tables(rows: list[Row]) -> str:
-  shown = [row for row in rows if '_step_' not in row['slice']]
+  measured = [row for row in rows if row['protocol'] != gcgan_claims.CLAIMS]
+  shown = [row for row in measured if '_step_' not in row['slice']]
   parts = [summary(shown, protocol) for protocol in dict.fromkeys(row['protocol'] for row in shown)]
-  differences = [row for row in rows if '_minus_' in row['subject'] and row['slice'] == 'all']
-  return '\n\n'.join([*parts, compare.difference_table([row for row in differences if row['value'] is not None])])
+  differences = [row for row in measured if '_minus_' in row['subject'] and row['slice'] == 'all']
+  parts.append(compare.difference_table([row for row in differences if row['value'] is not None]))
+  return '\n\n'.join(parts + [gcgan_claims.write_claims(rows)] * (len(measured) < len(rows)))
 
 
 def _compare(
   arms: dict[str, dict[int, Path]], output: Path, name_of: Callable[[Any], str] = arm_of
-) -> None:
-  """Table 1, of GC-GAN: the runs' own evaluations side by side."""
+) -> list[Row]:
+  """Table 1, of GC-GAN: the runs' own evaluations side by side; the paired differences."""
   paths: list[Any] = [path for seeds in arms.values() for path in seeds.values()]
   for path in paths:
     if not (path / 'eval' / 'results.json').is_file():
       print(f'Table 1 is left out: {path} was not evaluated (python -m evaluate.main --workdir={path})')
-      return
-  compare.compare(paths, output, arm_of=name_of)
+      return []
+  return compare.compare(paths, output, arm_of=name_of)['differences']
 
 
 def main(argv: list[str]) -> None:

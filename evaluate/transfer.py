@@ -26,9 +26,9 @@ from evaluate.faceoff_film import Translator
 from evaluate.movers import MOVERS
 from evaluate.progress import progress
 from evaluate.provenance import save_image, save_video
-from input_pipeline.landmarks import find_landmarks
+from input_pipeline.landmarks import find_landmarks, smallest_face
 from input_pipeline.photos import is_picture, read_photo
-from input_pipeline.video import frame_rate, has_sound, is_video, seconds, whole_frames
+from input_pipeline.video import frame_rate, has_sound, is_irregular, is_video, seconds, whole_frames
 from models import commands
 
 FLAGS = flags.FlagValues()
@@ -66,7 +66,6 @@ flags.DEFINE_bool(
 
 _FOLDER_FPS = 25.0
 _VIDEO_SIZE = 1920  # pixels of a video's longer side
-_NO_FACE = 'no face was found; a frontal, well lit face of at least 80 pixels is needed'
 _PICTURES = ('.png', '.jpg', '.jpeg')
 _WANTED = {system: mover.wanted for system, mover in MOVERS.items()} | {'faceoff': Translator.wanted}
 
@@ -104,8 +103,11 @@ def transfer(
     picture = _fit_video(picture, source)
   points = find_landmarks(picture)
   if points is None:
-    raise ValueError(f'--source={source}: {_NO_FACE}')
+    raise ValueError(f'--source={source}: {_no_face(picture)}')
   config, version, functions = open_model(model, _WANTED)
+  if max(np.ptp(points, axis=0)) < config.image_size:
+    print(f'--source={source}: its face has {round(max(np.ptp(points, axis=0)))} pixels, fewer than the model draws '
+          f'({config.image_size}): a larger one shows more detail')
   if config.system == 'faceoff':
     raise ValueError(f'--source={source}: --model={model} knows whom it shows: give --driver alone')
   mover = MOVERS[config.system](picture, points, config, functions, landmark_transfer)
@@ -116,16 +118,12 @@ def transfer(
     shown = read_photo(str(driver))
     found = find_landmarks(shown)
     if found is None:
-      raise ValueError(f'--driver={driver}: {_NO_FACE}')
+      raise ValueError(f'--driver={driver}: {_no_face(shown)}')
     save_image(output, mover.still(shown, found), config.system, version)
     return 1
   if kind == 'folder' and not output.suffix:
     return _show_folder(mover, driver, output, (config.system, version))
-  if kind == 'video':
-    fps = frame_rate(driver)
-    expected = round(fps * seconds(driver))
-  else:
-    fps, expected = _FOLDER_FPS, len(_pictures(driver))
+  fps, expected = _rate(driver, kind)
   found = _find_faces(driver, _frames(driver, kind), expected)
   # Read again, since all frames would fill the memory; what is wrong with them was said.
   made = mover.film(lambda: _frames(driver, kind, _silent), found, fps)
@@ -147,18 +145,31 @@ def _translate(
     return 1
   if kind == 'folder' and not output.suffix:
     return _show_folder(mover, driver, output, credit)
-  fps = frame_rate(driver) if kind == 'video' else _FOLDER_FPS
-  expected = round(fps * seconds(driver)) if kind == 'video' else len(_pictures(driver))
+  fps, expected = _rate(driver, kind)
   points = _find_faces(driver, _frames(driver, kind), expected) if mover.needs_faces else None
   made = mover.film(lambda: _frames(driver, kind, print if points is None else _silent), points, fps)
   return _write_film(made, expected if points is None else len(points), driver, kind, fps, output, credit)
+
+
+def _no_face(picture: np.ndarray) -> str:
+  return f'no face was found; a frontal, well lit face of at least {smallest_face(picture)} pixels is needed'
+
+
+def _rate(driver: Path, kind: str) -> tuple[float, int]:
+  """Frames a second of a film, and how many there should be."""
+  if kind != 'video':
+    return _FOLDER_FPS, len(_pictures(driver))
+  fps = frame_rate(driver)
+  if is_irregular(driver):
+    print(f'--driver={driver}: its frames come irregularly; the film has {fps:g} a second, evenly spaced')
+  return fps, round(fps * seconds(driver))
 
 
 def _with_face(file: Path, picture: np.ndarray, mover: Any) -> tuple[np.ndarray, np.ndarray | None]:
   """A picture with its landmarks, where the mover needs them."""
   points = find_landmarks(picture) if mover.needs_faces else None
   if points is None and mover.needs_faces:
-    raise ValueError(f'--driver={file}: {_NO_FACE}')
+    raise ValueError(f'--driver={file}: {_no_face(picture)}')
   return picture, points
 
 
@@ -248,7 +259,7 @@ def _show_folder(mover: Any, driver: Path, output: Path, credit: tuple[str, str]
     needed = getattr(mover, 'needs_faces', True)
     points = find_landmarks(picture) if needed else None
     if points is None and needed:
-      print(f'skipped: {file}: {_NO_FACE}')
+      print(f'skipped: {file}: {_no_face(picture)}')
       continue
     save_image(output / f'{file.stem}.png', mover.still(picture, points), *credit)
     count += 1

@@ -12,14 +12,21 @@ from input_pipeline import alignment
 # A warp is a smooth field between the vectors of a grid of this size: another shape of a face, not of a lip.
 WARP_GRID = 5
 
+# What melanin takes of red, green and blue, as optical densities of 8-bit sRGB values relative to blue's; from the mean
+# colours of light and dark faces. It absorbs blue most.
+MELANIN = (0.71, 0.84, 1.0)
+
+# From this share by which red exceeds green on, a pixel is skin in part, and whole skin from the second on.
+SKIN_REDNESS = (0.06, 0.16)
+
 
 def draw_changes(config: Any, seeds: Sequence[int], step: tf.Tensor) -> dict[str, tf.Tensor] | None:
   """The augmentation of every sample of the global batch, or None where all of it is off.
 
   Returns:
     flip [B] in {-1, 1}, scale [B], shift [B, 2] (normalized units), gains [B, 6] (brightness, contrast, saturation, and
-    of red, green and blue); and warp [B, S, S, 2], where each pixel looks (x, y) away from itself (normalized units),
-    where there is one.
+    of red, green and blue); where there are such, melanin [B] (density in blue), and warp [B, S, S, 2], where a pixel
+    looks (x, y) away from itself (normalized units).
   """
   if not (
     config.augment_flip
@@ -27,6 +34,7 @@ def draw_changes(config: Any, seeds: Sequence[int], step: tf.Tensor) -> dict[str
     or config.augment_scale
     or config.augment_colour
     or config.augment_tint
+    or config.augment_melanin
     or config.augment_warp
   ):
     return None
@@ -43,6 +51,9 @@ def draw_changes(config: Any, seeds: Sequence[int], step: tf.Tensor) -> dict[str
     'shift': 2 * config.augment_shift * noise[:, 2:4],
     'gains': tf.concat([config.augment_colour * noise[:, 4:7], config.augment_tint * noise[:, 7:]], axis=1),
   }
+  if config.augment_melanin:
+    signed = tf.random.stateless_uniform([config.batch_size], seed(0x68E31DA4), -1.0, 1.0)
+    changes['melanin'] = config.augment_melanin * tf.nn.relu(signed)
   if config.augment_warp:
     grid = tf.random.stateless_normal([config.batch_size, WARP_GRID, WARP_GRID, 2], seed(0x2545F491))
     changes['warp'] = tf.image.resize(2 * config.augment_warp * grid, [config.image_size] * 2, 'bicubic')
@@ -95,11 +106,22 @@ def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor
     flow = tf.repeat(changes['warp'][..., ::-1], images.shape[1], axis=0)
     flat = _image_addons().dense_image_warp(flat, -flow * size / 2)
   images = tf.reshape(flat, tf.shape(images))
+  if 'melanin' in changes:
+    images = _darken_skin(images, changes['melanin'])
   brightness, contrast, saturation = (changes['gains'][:, i, None, None, None, None] for i in range(3))
   grey = tf.reduce_mean(images, axis=-1, keepdims=True)
   images = grey + (images - grey) * (1 + saturation)
   images = (images + 1) * (1 + changes['gains'][:, None, None, None, 3:]) - 1
   return tf.clip_by_value(images * (1 + contrast) + brightness, -1, 1)
+
+
+def _darken_skin(images: tf.Tensor, melanin: tf.Tensor) -> tf.Tensor:
+  """Lays melanin over what is redder than grey in the pictures [B, N, S, S, 3]; melanin [B] is a density in blue."""
+  light = (images + 1) / 2
+  redness = (light[..., :1] - light[..., 1:2]) / tf.maximum(light[..., :1], 1 / 255)
+  skin = tf.clip_by_value((redness - SKIN_REDNESS[0]) / (SKIN_REDNESS[1] - SKIN_REDNESS[0]), 0, 1)
+  density = melanin[:, None, None, None, None] * skin * tf.constant(MELANIN)
+  return 2 * light * tf.exp(-density) - 1
 
 
 def _image_addons() -> types.ModuleType:

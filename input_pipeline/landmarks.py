@@ -10,8 +10,10 @@ from PIL import Image
 
 MODEL_FILE = 'shape_predictor_68_face_landmarks.dat'
 # Faces are sought in a picture of this many pixels at most on its longer side, so that time and memory are bounded;
-# dlib finds faces from 80 pixels on, and from 40 in the second attempt.
-SEARCH_SIZE = 1024
+# dlib finds faces from 80 pixels on, and from 40 in the second attempt. Where that finds nothing, a larger copy of a
+# large picture is searched.
+SEARCH_SIZE, LARGE_SEARCH_SIZE = 1024, 4096
+SMALLEST_FACE = 80
 
 
 def landmark_model(path: str = '') -> str:
@@ -82,12 +84,12 @@ def find_faces(image: np.ndarray, model: str = '') -> list[np.ndarray]:
     ValueError: if the model is not one of 68 points.
   """
   detector, _ = _dlib(landmark_model(model))
-  small = _small(image)
-  boxes: Any = []
+  small, boxes = _small(image), ()
   for upsampling in (0, 1):
-    boxes = detector(small, upsampling)
-    if boxes:
-      break
+    boxes = boxes or detector(small, upsampling)
+  if not boxes and max(image.shape) > SEARCH_SIZE:
+    small = _small(image, LARGE_SEARCH_SIZE)
+    boxes = detector(small, 0)
   return [_place(image, small, box, model) for box in sorted(boxes, key=lambda box: -box.area())]
 
 
@@ -113,10 +115,15 @@ def landmarks_in(image: np.ndarray, rectangle: np.ndarray, model: str = '') -> n
   return _place(image, small, dlib.rectangle(*corners), model)  # pyright: ignore - a module without types
 
 
-def _small(image: np.ndarray) -> np.ndarray:
-  """The picture in which faces are sought."""
+def smallest_face(image: np.ndarray) -> int:
+  """How many pixels a face of a picture [H, W, 3] must have to be found."""
+  return round(SMALLEST_FACE * max(1, max(image.shape) / LARGE_SEARCH_SIZE))
+
+
+def _small(image: np.ndarray, most: int = SEARCH_SIZE) -> np.ndarray:
+  """The picture in which faces are sought, of at most so many pixels on its longer side."""
   height, width = image.shape[:2]
-  reduction = max(1.0, max(height, width) / SEARCH_SIZE)
+  reduction = max(1.0, max(height, width) / most)
   if reduction > 1:
     size = (max(1, round(width / reduction)), max(1, round(height / reduction)))
     image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))

@@ -29,7 +29,9 @@ class Photo:
 Skipped = dict[str, str]  # file -> why it is not used
 
 
-def list_photos(folder: str, manifest: str = '', where: Sequence[str] = ()) -> tuple[list[Photo], Skipped]:
+def list_photos(
+  folder: str, manifest: str = '', where: Sequence[str] = (), videos: bool = True
+) -> tuple[list[Photo], Skipped]:
   """Lists pictures and videos in the order of their names.
 
   Args:
@@ -38,6 +40,7 @@ def list_photos(folder: str, manifest: str = '', where: Sequence[str] = ()) -> t
     manifest: CSV file with columns file, identity, expression and, where wanted, split (train or test), pose and light
       (numbers; pairs are formed within one pose and light). Relative to `folder` where it is not found otherwise.
     where: `COLUMN=VALUE` or `COLUMN=PREFIX*`: a row is used if each column that is named has one of its values.
+    videos: whether a manifest's videos are wanted: in most, their rows tell of no single expression.
 
   Returns:
     the pictures and videos, and the files that are neither with the reason.
@@ -55,7 +58,7 @@ def list_photos(folder: str, manifest: str = '', where: Sequence[str] = ()) -> t
   path = manifest if os.path.isfile(manifest) else os.path.join(folder, manifest)
   if not os.path.isfile(path):
     raise FileNotFoundError(f'--manifest={manifest}: there is no such file, neither here nor in {folder}')
-  return _from_manifest(path, where)
+  return _from_manifest(path, where, videos)
 
 
 def is_usable(file: str) -> bool:
@@ -111,7 +114,7 @@ def select(found: Sequence[Photo], where: Sequence[str]) -> list[Photo]:
   return [photo for photo in found if _matches({name: str(getattr(photo, name)) for name in columns}, wanted)]
 
 
-def _from_manifest(path: str, where: Sequence[str]) -> tuple[list[Photo], Skipped]:
+def _from_manifest(path: str, where: Sequence[str], videos: bool) -> tuple[list[Photo], Skipped]:
   with open(path, newline='', encoding='utf-8-sig') as file:
     try:
       rows = list(csv.DictReader(file, strict=True, restval=''))
@@ -137,6 +140,8 @@ def _from_manifest(path: str, where: Sequence[str]) -> tuple[list[Photo], Skippe
     reason = (
       'not a picture or video'
       if not is_usable(file)
+      else 'a video: --frame_rate=RATE takes its frames'
+      if video.is_video(file) and not videos
       else 'no identity is given'
       if not identity
       else 'no expression is given'

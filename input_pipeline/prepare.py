@@ -123,6 +123,7 @@ def prepare(
   layout: str = '',
   manifest: str = '',
   where: Sequence[str] = (),
+  videos: bool = True,
   limit: int = 0,
   test_identities: str = '',
   test_fraction: float = 0.1,
@@ -139,6 +140,7 @@ def prepare(
     layout: name of a known data set, see `layouts`.
     manifest: see `list_photos`.
     where: see `list_photos`; of a layout it selects by `Photo`'s fields.
+    videos: see `list_photos`.
     limit: use this many of the files, drawn by a fixed seed; 0 means all.
     test_identities: how many people are held out, or their names with commas between, or a fold such as `2/5`.
     test_fraction: share of the people who are held out, where `test_identities` is empty.
@@ -161,7 +163,7 @@ def prepare(
     listed, skipped = layouts.list_layout(layout, folder)
     listed = select(listed, where)
   else:
-    listed, skipped = list_photos(folder, manifest, where)
+    listed, skipped = list_photos(folder, manifest, where, videos)
   if not listed:
     cause = reports.nothing_listed(layout, manifest, where, skipped)
     raise ValueError(f'--input={folder}: no picture was found{cause}')
@@ -298,7 +300,8 @@ flags.DEFINE_integer(
   'limit', 0, 'Use this many of the files, drawn by a fixed seed; 0 means all.', 0, flag_values=FLAGS
 )
 flags.DEFINE_float(
-  'frame_rate', Settings.frame_rate, 'Frames a second of videos; 0 means every frame.', 0.0, 1000.0, flag_values=FLAGS
+  'frame_rate', Settings.frame_rate, 'Frames a second of videos; 0 means every frame. A manifest\'s videos are skipped '
+  'where this is not given.', 0.0, 1000.0, flag_values=FLAGS
 )
 flags.DEFINE_string(
   'manifest', '', 'CSV with columns file, identity, expression and optionally split, pose, light.', flag_values=FLAGS
@@ -359,13 +362,9 @@ def main(argv: Sequence[str]) -> None:
   check_fields(DataConfig(template_scale=values.template_scale))
   if values.detector == 'mtcnn' and values.alignment != 'box':
     raise ValueError(f'--detector=mtcnn is for --alignment=box: --alignment={values.alignment} needs landmarks only')
+  detector = boxes.choose_detector(values.detector) if values.alignment == 'box' else 'dlib'
   settings = Settings(
-    values.alignment,
-    values.template_scale,
-    values.crop_size,
-    values.landmark_model,
-    values.frame_rate,
-    boxes.choose_detector(values.detector) if values.alignment == 'box' else 'dlib',
+    *(values.alignment, values.template_scale, values.crop_size, values.landmark_model, values.frame_rate), detector
   )
   statistics = prepare(
     values.input,
@@ -374,6 +373,7 @@ def main(argv: Sequence[str]) -> None:
     layout=values.layout,
     manifest=values.manifest,
     where=values.where,
+    videos=values['frame_rate'].present > 0,
     limit=values.limit,
     test_identities=values.test_identities,
     test_fraction=values.test_fraction,

@@ -1,10 +1,17 @@
 """What every command of the project shares: flags of its own, and an error that is one line."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from absl import flags
+
+
+class _Terminated(BaseException):
+  """SIGTERM came: like Ctrl-C, it lets open files and folders be left in order."""
 
 
 def parse(values: flags.FlagValues, argv: Sequence[str], usage: str | None, words: str = '') -> list[str]:
@@ -42,7 +49,8 @@ def parse(values: flags.FlagValues, argv: Sequence[str], usage: str | None, word
 
 
 def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:
-  """Runs a command and returns its exit code: 0, 2 after an error that the user can mend, 130 after Ctrl-C.
+  """Runs a command and returns its exit code: 0, 2 after an error that the user can mend, 130 and 143 after Ctrl-C and
+  SIGTERM.
 
   Such an error is a ValueError or OSError whose message is one line; it is printed without a traceback
   (set PERSONAE_TRACEBACK=1 to see it). A longer message comes from inside a library and keeps its traceback.
@@ -51,14 +59,25 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
     main: the command; takes the program's name and its arguments.
     argv: the same, `sys.argv` if not given.
   """
+  # Python allows handlers in the main thread only, and does not hear signals while workers wait inside TensorFlow.
+  listens = threading.current_thread() is threading.main_thread() and 'TF_CONFIG' not in os.environ
+  before = signal.signal(signal.SIGTERM, _terminate) if listens else None
   try:
     main(list(sys.argv if argv is None else argv))
-  except KeyboardInterrupt:
+  except (KeyboardInterrupt, _Terminated) as stop:
     print('stopped', file=sys.stderr)
-    return 130
+    return 130 if isinstance(stop, KeyboardInterrupt) else 143
   except (ValueError, OSError) as error:
     if os.environ.get('PERSONAE_TRACEBACK') or '\n' in str(error).strip():
       raise
     print(f'error: {str(error).strip() or type(error).__name__}', file=sys.stderr)
     return 2
+  finally:
+    if listens:
+      signal.signal(signal.SIGTERM, before)
   return 0
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+  del number, frame
+  raise _Terminated

@@ -162,6 +162,8 @@ class DataConfig:
                                       'share.', low=0.0, high=0.5)
   augment_tint: float = option(0.0, 'Change red, green and blue of training pairs, each by up to this share.', low=0.0,
                                high=0.5)
+  augment_melanin: float = option(0.0, 'Darken the skin of half of the training pairs by up to this optical density in '
+                                       'blue (1 makes light skin dark); teeth and grey stay.', low=0.0, high=2.0)
   augment_warp: float = option(0.0, 'Warp both pictures of a training pair alike, by a smooth random field of this '
                                     'standard deviation as a share of the crop: faces of other shapes.', low=0.0,
                                high=0.1)

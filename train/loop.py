@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from evaluate.export import export, versions
 from evaluate.main import evaluate_run
 from input_pipeline import PIPELINES
 from models import SYSTEMS, runs
@@ -26,12 +27,13 @@ from train.strategies import Plan, split_cpu
 _SAMPLES = 16
 
 
-def train_and_evaluate(config: Any, workdir: str | os.PathLike) -> System:
+def train_and_evaluate(config: Any, workdir: str | os.PathLike, saved_model: bool = False) -> System:
   """Trains a config's system through all its phases, or goes on where an earlier call was stopped, and evaluates it.
 
   Args:
     config: settings of a registered system, for example `GCGANConfig()`.
     workdir: the run's directory, see `models.runs`.
+    saved_model: whether to write a SavedModel to `export/` in it too, after the evaluation, if this call trained.
   Returns:
     The trained system; its networks hold the averaged weights where weights are averaged.
   Raises:
@@ -56,11 +58,14 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike) -> System:
         writes_to = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
       run = Run(config, plan, phases, pipeline, samples, workdir, writes_to, say)
       system = run.train()
+      trained = run.trained
     plan.any_worker(False)  # A barrier: nobody leaves while another still trains.
   if plan.strategy.num_replicas_in_sync > 1:
     system = runs.restore(workdir)  # Free of the strategy: reading a spread variable would take all workers.
   if config.evaluate and plan.chief:
     evaluate_run(workdir, system, config)
+    if saved_model and (trained or not versions(workdir / 'export')):
+      export(workdir, workdir / 'export')
   return system
 
 
@@ -115,6 +120,7 @@ class Run:
     workdir: the run.
     writes_to: the same for the chief, a directory that nobody reads for other workers.
     say: takes lines for people.
+    trained: whether `train` made a step.
   """
 
   config: Any
@@ -125,6 +131,7 @@ class Run:
   workdir: pathlib.Path
   writes_to: pathlib.Path
   say: Callable[[str], None]
+  trained: bool = False
 
   def train(self) -> System:
     """Builds or restores the system and brings it to the end of its last phase."""
@@ -162,6 +169,7 @@ class Run:
   def _fit(self, system: System, checkpoint: tf.train.Checkpoint, clock: Clock, done: int, signals: Signals) -> None:
     """Brings the phase of the system to its end, or to a signal."""
     config, plan, phase = self.config, self.plan, system.phase
+    self.trained = True
     stop = self.phases[phase]
 
     def wants_stop(step: int) -> bool:

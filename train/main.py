@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
   if command.own.dry_run:
     dry_run(config, workdir)
   else:
-    train_and_evaluate(config, workdir)
+    train_and_evaluate(config, workdir, saved_model=True)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,8 @@
     python -m train.sweep gcgan.cfg --seeds=3 --workdir=runs/short --train_steps=100     # further flags go to every run
     python -m train.sweep gcgan.cfg --seeds=3 --workdir=runs/short --dry_run             # how long that would take
 
-Each run is a process of its own in WORKDIR/FLAGFILE/seed-N; `evaluate.compare` makes tables of them.
+Each run is a process of its own in WORKDIR/FLAGFILE/seed-N; WORKDIR is runs/sweep where it is not given.
+`evaluate.compare` makes tables of them.
 """
 
 import json
@@ -158,7 +159,7 @@ def _print_summary(codes: dict[tuple[str, int], int], workdir: pathlib.Path) -> 
 
 def main(argv: list[str]) -> None:
   """The command: flagfiles, --seeds, --workdir, and flags for every run."""
-  own, flagfiles, extra = {'seeds': '1', 'workdir': ''}, [], []
+  own, flagfiles, extra = {'seeds': '1', 'workdir': 'runs/sweep'}, [], []
   for argument in argv[1:]:
     name, _, value = argument.lstrip('-').partition('=')
     if argument in ('--help', '-h', '--helpfull'):
@@ -174,8 +175,8 @@ def main(argv: list[str]) -> None:
       extra.append(argument)
   if not own['seeds'].isdigit() or int(own['seeds']) < 1:
     raise ConfigError(f'--seeds={own["seeds"]}: a number of at least 1 is needed')
-  if not flagfiles or not own['workdir']:
-    raise ConfigError('give at least one flagfile, and --workdir=DIR for the runs (--help shows how)')
+  if not flagfiles:
+    raise ConfigError('give at least one flagfile (--help shows how)')
   failed = sweep(flagfiles, int(own['seeds']), own['workdir'], extra)
   if failed:
     print(f'error: {failed} of the runs failed; the same command tries them again', file=sys.stderr)

@@ -64,24 +64,36 @@ def test_the_model_answers_alike_in_a_fresh_process(run, exported):
   assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-def test_what_the_page_shows_runs_and_names_the_same_inputs(exported, tmp_path, monkeypatch):
+@pytest.fixture(scope='module')
+def bending(tmp_path_factory):
+  """The export of a model that needs the landmarks of its input too."""
+  workdir, output = (tmp_path_factory.mktemp(name) for name in ('bending', 'bent'))
+  config = GCGANConfig.tiny(bend_input=True, composition='warp')
+  runs.save_flags(config, workdir)
+  runs.save_checkpoint(tf.train.Checkpoint(system=runs.build(config)), workdir, 'train', 0, keep=1)
+  export.export(workdir, output)
+  return output
+
+
+@pytest.mark.parametrize('kind', ['exported', 'bending'])
+def test_what_the_page_shows_runs_and_names_the_same_inputs(kind, tmp_path, monkeypatch, request):
   page = (Path(__file__).parents[2] / 'docs' / 'export.md').read_text()
   program = re.search(r'^```python\n(.*?)^```', page, re.S | re.M)[1]
   assert len([line for line in program.splitlines() if line]) <= 10
-  (tmp_path / 'EXPORT').symlink_to(exported)
-  images, landmarks = np.zeros([2, 32, 32, 3], np.uint8), np.zeros([2, 68, 2])
-  np.savez(tmp_path / 'faces.npz', images=images, landmarks=landmarks)
+  (tmp_path / 'EXPORT').symlink_to(request.getfixturevalue(kind))
+  images, landmarks = np.zeros([2, 32, 32, 3], np.uint8), np.random.default_rng(0).uniform(-1, 1, [2, 68, 2])
+  np.savez(tmp_path / 'faces.npz', images=images, landmarks=landmarks, source_landmarks=landmarks)
   monkeypatch.chdir(tmp_path)
   names = {}
   exec(program, names)
   assert names['output'].shape == (2, 32, 32, 3) and names['output'].dtype == np.uint8
   # Serving's requests name the signature's inputs, which are typed by it, and have as many axes.
   inputs = names['show'].structured_input_signature[1]
-  request = json.loads(re.search(r'^```json\n(.*?)^```', page, re.S | re.M)[1])
-  assert request['signature_name'] == 'serving_default' and request['inputs'].keys() == inputs.keys()
-  for name, value in request['inputs'].items():
+  shown = json.loads(re.search(r'^```json\n(.*?)^```', page, re.S | re.M)[1])
+  assert shown['signature_name'] == 'serving_default'
+  assert inputs.keys() == shown['inputs'].keys() | ({'source_landmarks'} if kind == 'bending' else set())
+  for name, value in shown['inputs'].items():
     assert np.ndim(value) == inputs[name].shape.rank
-    assert f"request.inputs['{name}']" in page
   outputs = names['show'].structured_outputs
   assert list(outputs) == ['images'] and "outputs['images']" in page
 

@@ -1,6 +1,8 @@
 """Table 2 and Figs. 3 and 4: rules by hand on small arrays, then all of it from tiny runs."""
 
+import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from evaluate.embeddings import DESCRIPTOR, Faces
 from evaluate.provenance import read_provenance
 from evaluate.results import find_row
 from models import commands, runs
-from models.gcgan import GCGANConfig
+from models.gcgan import GCGAN, GCGANConfig
 from tests.input_pipeline import builders
+from train import flags
 
+ROOT = pathlib.Path(__file__).parents[2]
 EVERY = {'all': np.ones(4, bool)}
 PEOPLE = np.array([0, 0, 1, 1])
 
@@ -138,6 +142,17 @@ def test_arms_are_told_by_their_settings():
   ]  # fmt: skip
 
 
+def test_the_shipped_arms_are_a_fair_comparison(tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  files = sorted(ROOT.glob('configs/ablations/quick/gcgan_*.cfg'))
+  for file in files:
+    (tmp_path / file.stem).mkdir()
+    config = flags.parse(['train.main', f'--flagfile={file}'], flags.TrainFlags).config
+    runs.save_flags(config, tmp_path / file.stem)
+  found, unfair = arms.read_arms([tmp_path / file.stem for file in files])
+  assert list(found) == list(arms.TITLES) and not unfair
+
+
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
   """A run of each arm of Table 2, two seeds of the full model, on faces of noise; nothing was trained."""
@@ -179,7 +194,9 @@ def test_all_tables_and_figures_from_runs(trained, tmp_path, capsys):
   assert find_row(rows, 'expression_similarity')['seeds'] == 2
   assert find_row(rows, 'verification_accuracy', embedding=str(tmp_path / 'net.keras'))['count'] == 5
   assert find_row(rows, 'verification_accuracy', 'spg', embedding=DESCRIPTOR)['value'] == 0  # No faces in noise.
-  assert 'knn_accuracy' in (tmp_path / 'out' / 'tables.txt').read_text()
+  tables = (tmp_path / 'out' / 'tables.txt').read_text()
+  assert 'knn_accuracy' in tables and 'Fig. 4: contrast groups the codes by expression' in tables
+  assert find_row(rows, 'knn_accuracy', 'model_minus_without_contrastive_loss', protocol='claims')['seeds'] == 1
   for name in ('figure2', 'figure3_strips', 'figure5'):
     assert read_provenance(tmp_path / 'out' / f'{name}.png')['model'] == 'Personae gcgan'
   for name in ('figure3_violins', 'figure4'):
@@ -199,6 +216,19 @@ def test_steps_lead_from_one_code_to_the_other(trained):
   np.testing.assert_allclose(np.diff(codes, axis=1), np.diff(codes, axis=1)[:, :1].repeat(4, 1), atol=1e-6)
   source = figure3.to_float(pipeline.data.pictures('test', pairs[2:3, 0], 32))
   np.testing.assert_allclose(images[2, 3], model.generate(source, codes[2, 3:4])[0], atol=1e-5)
+
+
+def test_a_model_that_bends_its_input_bends_it_step_by_step(trained):
+  config = dataclasses.replace(runs.restore(trained['full0']).config, bend_input=True)
+  model, pipeline = GCGAN(config), paper.PIPELINES['gcgan'](config)
+  pairs = figure3.find_pairs(pipeline, 'smile', 'disgust', 2)
+  images, _ = figure3.interpolate(model, pipeline, pairs, steps=2)
+  own, goals = (pipeline.data.index('test')['landmarks'][pairs[:, k]] for k in (0, 1))
+  source = figure3.to_float(pipeline.data.pictures('test', pairs[:, 0], 32))
+  for step, landmarks in ((0, own), (2, goals)):
+    np.testing.assert_allclose(images[:, step], model.transfer(source, landmarks, own), atol=1e-5)
+  codes = (model.encode(own) + model.encode(goals)) / 2
+  np.testing.assert_allclose(images[:, 1], model.generate(source, codes, own, (own + goals) / 2), atol=1e-5)
 
 
 def test_runs_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, capsys):

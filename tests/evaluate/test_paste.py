@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluate import motion
 from evaluate.paste import Face
-from tests.evaluate.test_motion import rendered
+from input_pipeline import alignment
+from input_pipeline.landmarks import find_landmarks
+from input_pipeline.photos import read_photo
+from tests.evaluate.test_motion import DATA, needs_photos, photographed, rendered
 
 
 @dataclasses.dataclass
@@ -83,3 +87,20 @@ def test_the_photograph_moves_as_the_model_moved_its_input():
   moved = 2 / matrix[0, 0]  # The alignment of this face neither turns nor shears it much.
   assert abs(rows.mean() - y) < 1.5 and abs(columns.mean() - (x - moved)) < 1.5 and moved > 4
   assert len(rows) <= 30  # As sharp as it was, not the crop's blur.
+
+
+@needs_photos
+@pytest.mark.parametrize('person', [1, 2, 6, 8])
+def test_a_true_crop_shows_chin_and_lip_where_they_are(person):
+  source, target = (photographed(expression)[person - 1] for expression in ('normal', 'surprised'))
+  plain, open_ = (
+    read_photo(str(DATA / f'noncommercial/yale/s{person:02d}_{name}.jpg')) for name in ('normal', 'surprised')
+  )
+  shape = motion.shape(target)[None]
+  face = Face(plain, source, Config(), keep)
+  matrix = face.align(motion.move_lip(source, shape)[0])
+  crop = alignment.warp(open_, face.align(target), 64)
+  found = find_landmarks(face.paste(crop, motion.follow(source, shape, motion.shape(source))[0], matrix))
+  # The head's own motion between the two photographs is taken out.
+  errors = np.linalg.norm(found - motion.place(shape[0], source), axis=-1)[[8, 57]]
+  assert errors.max() < 0.05 * np.linalg.norm(source[45] - source[36])

@@ -94,11 +94,12 @@ def test_a_video_that_is_cut_off_is_used_as_far_as_it_goes(run, video, tmp_path,
 
 
 @needs_photos
-def test_an_uneven_video_keeps_its_time(run, video, tmp_path):
+def test_an_uneven_video_keeps_its_time(run, video, tmp_path, capsys):
   uneven = tmp_path / 'uneven.mkv'
   ffmpeg('-i', video, '-an', '-vf', "select='not(eq(n,2)+eq(n,3)+eq(n,5))'", '-fps_mode', 'vfr', uneven)
   transfer.transfer(run, PHOTOS / '002_neutral.jpg', uneven, tmp_path / 'out.mp4')
   assert seconds(tmp_path / 'out.mp4') == pytest.approx(0.8, abs=0.21)
+  assert capsys.readouterr().out.count('its frames come irregularly; the film has') == 1
 
 
 @needs_photos
@@ -109,23 +110,27 @@ def test_a_folder_drives_a_folder_and_what_is_wrong_is_left_out(run, tmp_path, c
   Image.new('RGB', (200, 200)).save(folder / 'blank.png')
   (folder / 'text.jpg').write_text('no picture')
   Image.fromarray(photo('003_happy')).resize((24, 24)).save(folder / 'tiny.png')
+  Image.new('RGB', (8192, 100)).save(folder / 'wide.png')
   assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out') == 1
   assert [p.name for p in (tmp_path / 'out').iterdir()] == ['x.png']
+  Image.fromarray(photo('003_happy')).resize((90, 90)).save(tmp_path / 'small.png')
+  assert transfer.transfer(run, tmp_path / 'small.png', folder / 'x.png', tmp_path / 'small_out.png') == 1
   out = capsys.readouterr().out
   for line in (
     f'skipped: {folder}/blank.png: no face was found',
-    f'skipped: {folder}/tiny.png: no face was found',
+    f'skipped: {folder}/tiny.png: no face was found; a frontal, well lit face of at least 80 pixels is needed',
+    f'skipped: {folder}/wide.png: no face was found; a frontal, well lit face of at least 160 pixels is needed',
     f'skipped: {folder}/text.jpg: not a picture',
   ):
     assert out.count(line) == 1
-  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out.mp4') == 3
+  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out.mp4') == 4
 
 
 @needs_photos
 def test_a_huge_photograph_keeps_its_size_and_a_video_of_it_does_not(run, tmp_path, capsys):
   huge = tmp_path / 'huge.jpg'
   canvas = Image.new('RGB', (7100, 7100), 'gray')  # 50 megapixels.
-  canvas.paste(Image.fromarray(photo('002_neutral')).resize((1500, 1500)), (4000, 3000))
+  canvas.paste(Image.fromarray(photo('002_neutral')).resize((420, 420)), (4000, 3000))  # A face of 200 pixels.
   canvas.save(huge)
   assert transfer.transfer(run, huge, PHOTOS / '003_happy.jpg', tmp_path / 'out.jpg') == 1
   with Image.open(tmp_path / 'out.jpg') as made:

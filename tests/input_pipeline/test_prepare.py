@@ -215,6 +215,10 @@ def test_manifest_selects_rows_and_lists_what_is_no_picture(tmp_path):
     'b.jpg',
     'e.jpg',
   ]
+  (tmp_path / 'films.csv').write_text('file,identity,expression\na.jpg,Ann,sad\nb.mp4,Ann,video\n')
+  found, skipped = listing.list_photos(str(tmp_path), 'films.csv', videos=False)
+  assert [p.file for p in found] == ['a.jpg'] and skipped == {'b.mp4': 'a video: --frame_rate=RATE takes its frames'}
+  assert len(listing.list_photos(str(tmp_path), 'films.csv')[0]) == 2
 
 
 def test_held_out_people_include_dark_skin_and_leave_some_for_training():

@@ -122,6 +122,7 @@ def test_every_epoch_visits_every_pair_once_in_another_order(faces):
       'augment_scale': 0.1,
       'augment_colour': 0.1,
       'augment_tint': 0.1,
+      'augment_melanin': 0.5,
       'augment_warp': 0.01,
     },
   ],
@@ -207,6 +208,19 @@ def test_a_warp_moves_points_with_their_pixels():
     assert np.abs(moved - [x, y]).max() > 0.7
 
 
+def test_melanin_darkens_skin_and_leaves_grey(faces):
+  skin, teeth = [0.8, 0.6, 0.5], [0.8, 0.78, 0.7]  # Red exceeds green by a quarter, and by a fortieth.
+  images = tf.constant(np.tile(2 * np.array([skin, teeth], np.float32) - 1, (2, 1, 4, 2, 1)))  # [2, 1, 4, 4, 3]
+  still = {'flip': tf.ones(2), 'scale': tf.ones(2), 'shift': tf.zeros([2, 2]), 'gains': tf.zeros([2, 6])}
+  changed = augmentation.change_images(images, still | {'melanin': tf.constant([0.0, 0.5])})
+  np.testing.assert_allclose(changed[0], images[0], atol=1e-6)
+  expected = [np.array(skin) * np.exp(-0.5 * np.array([0.71, 0.84, 1.0])), teeth]
+  np.testing.assert_allclose(changed[1, 0, 0, :2], 2 * np.array(expected) - 1, atol=1e-5)
+  config = pipeline(faces, augment_melanin=0.5).config
+  drawn = [augmentation.draw_changes(config, (0, 0), tf.constant(step, tf.int64))['melanin'] for step in range(99)]
+  assert 0.4 < np.mean(np.array(drawn) == 0) < 0.6 and 0.45 < np.max(drawn) <= 0.5
+
+
 def test_augmentation_treats_both_pictures_alike_and_is_off_by_default(faces):
   plain = batches(pipeline(faces), 0, 1, 'train')[0]
   for field, value in (
@@ -215,12 +229,13 @@ def test_augmentation_treats_both_pictures_alike_and_is_off_by_default(faces):
     ('augment_scale', 0.2),
     ('augment_colour', 0.2),
     ('augment_tint', 0.2),
+    ('augment_melanin', 1.0),
     ('augment_warp', 0.02),
   ):
     changed = batches(pipeline(faces, **{field: value}), 0, 1, 'train')[0]
     assert not np.allclose(changed['input_image'], plain['input_image']), field
     points_change = not np.allclose(changed['input_landmarks'], plain['input_landmarks'])
-    assert points_change == (field not in ('augment_colour', 'augment_tint'))
+    assert points_change == (field not in ('augment_colour', 'augment_tint', 'augment_melanin'))
 
 
 def test_held_out_pairs_are_spread_and_do_not_depend_on_the_seed(faces):

@@ -1,8 +1,11 @@
 """Dry run, benchmark and sweep."""
 
 import json
+import os
 import pathlib
+import signal
 import sys
+import time
 
 import pytest
 import tensorflow as tf
@@ -80,6 +83,22 @@ def test_a_dry_sweep_adds_up_and_writes_nothing(tmp_path, capsys):
       '\n2 runs (flagfiles x seeds = 2 x 1): 26 min 3 s of training on this machine, without what the 1 that failed '
       'would take\n')
   assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_sigterm_ends_every_command_in_one_line(capsys):
+  left = []
+
+  def work(argv):
+    try:
+      os.kill(os.getpid(), signal.SIGTERM)
+      time.sleep(5)
+    finally:
+      left.append('in order')
+
+  before = signal.getsignal(signal.SIGTERM)
+  assert commands.run(work, []) == 143
+  assert left == ['in order'] and capsys.readouterr().err == 'stopped\n'
+  assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_last_word_on_dry_runs_counts():

@@ -85,7 +85,9 @@ def augmented(name, changes):
   before, after = (augmentation.draw_changes(tiny(name, **c), (0, 0), step) for c in ({}, changes))
   assert before is None
   still = {'flip': 1.0, 'scale': 1.0, 'shift': 0.0, 'gains': 0.0}
-  return 'warp' in after or any((after[key].numpy() != value).any() for key, value in still.items())
+  if {'warp', 'melanin'} & after.keys():
+    return True
+  return any((after[key].numpy() != value).any() for key, value in still.items())
 
 
 def refused(text):
@@ -151,6 +153,7 @@ DATA = {
     'augment_scale': (0.1, augmented),
     'augment_colour': (0.1, augmented),
     'augment_tint': (0.1, augmented),
+    'augment_melanin': (0.5, augmented),
     'augment_warp': (0.02, augmented),
 }
 OWN = {
@@ -257,6 +260,7 @@ OWN = {
         'augment_scale': (0.1, elsewhere(TRACKS + 'test_jitter_equals_a_plain_reference')),
         'augment_colour': (0.1, elsewhere(TRACKS + 'test_colours_change_as_said')),
         'augment_tint': (0.1, elsewhere(TRACKS + 'test_shift_tint_and_warp_change_both_frames_alike')),
+        'augment_melanin': (0.5, elsewhere(TRIPLETS + 'test_melanin_darkens_skin_and_leaves_grey')),
         'augment_warp': (0.02, elsewhere(TRACKS + 'test_shift_tint_and_warp_change_both_frames_alike')),
         'image_size': (64, shape()),
         'width': (1 / 8, shape()),
@@ -300,7 +304,7 @@ OWN = {
         'alignment': ('enlarged', refused('stands still')),
         'enlargement': (2.0, elsewhere(PEOPLE + 'test_data_that_does_not_fit_is_refused')),
         'augment_flip': (False, elsewhere(PEOPLE + 'test_picture_and_mask_are_cut_out_and_mirrored_alike')),
-        **{f'augment_{name}': (0.1, MOVED) for name in ('shift', 'scale', 'colour', 'tint', 'warp')},
+        **{f'augment_{name}': (0.1, MOVED) for name in ('shift', 'scale', 'colour', 'tint', 'melanin', 'warp')},
         'image_size': (64, batch_shapes),
         'width': (1 / 8, shape()),
         'generator': ('unet', shape(blocks=0)),

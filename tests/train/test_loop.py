@@ -121,6 +121,7 @@ def test_a_damaged_checkpoint_is_passed_over(undisturbed, tmp_path, capsys):
 
 def test_a_finished_run_says_so_and_is_evaluated(undisturbed, tmp_path, capsys, monkeypatch):
   import evaluate
+  from evaluate import export
   from evaluate.intervals import Estimate
   from evaluate.results import make_row
   row = make_row('toy', 'ssim', 'model', 'all', Estimate(0.5, 0.4, 0.6), 3, 2)
@@ -129,10 +130,15 @@ def test_a_finished_run_says_so_and_is_evaluated(undisturbed, tmp_path, capsys, 
   # Only whether it evaluates differs; nothing else may.
   text = (workdir / 'flags.cfg').read_text().replace('--evaluate=false', '--evaluate=true')
   (workdir / 'flags.cfg').write_text(text)
-  train_and_evaluate(dataclasses.replace(CONFIG, evaluate=True), workdir)
-  assert f'{workdir} is finished' in capsys.readouterr().out
+  for _ in range(2):
+    train_and_evaluate(dataclasses.replace(CONFIG, evaluate=True), workdir, saved_model=True)
+    assert f'{workdir} is finished' in capsys.readouterr().out
+  assert export.versions(workdir / 'export') == [1]
   results = json.loads((workdir / 'eval' / 'results.json').read_text())
   assert (results['system'], results['step'], results['results']) == ('toy', 8, [row])
+  further = dataclasses.replace(CONFIG, evaluate=True, train_steps=10)
+  train_and_evaluate(further, workdir, saved_model=True)
+  assert export.versions(workdir / 'export') == [1, 2]
 
 
 def test_labels_that_mean_something_else_are_refused(tmp_path, monkeypatch):
