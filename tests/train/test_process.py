@@ -8,14 +8,18 @@ import subprocess
 import sys
 import time
 
+from models import runs
+from models.gcgan import GCGANConfig
+from tests.input_pipeline import builders
+
 ROOT = pathlib.Path(__file__).parents[2]
-COMMAND = [sys.executable, 'tests/conformance/toy.py', '--system=toy', '--batch_size=4', '--log_every=1',
-           '--checkpoint_every=5', '--sample_every=20', '--noevaluate']
+TOY = ['tests/conformance/toy.py', '--system=toy', '--batch_size=4', '--log_every=1', '--checkpoint_every=5',
+       '--sample_every=20', '--noevaluate']
 
 
-def start(*flags):
-  return subprocess.Popen([*COMMAND, *flags], cwd=ROOT, env={**os.environ, 'PYTHONPATH': '.'}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(*flags, command=TOY):
+  return subprocess.Popen([sys.executable, *command, *flags], cwd=ROOT, env={**os.environ, 'PYTHONPATH': '.'},
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def wait_for_step(workdir, step):
@@ -31,26 +35,34 @@ def rows(workdir):
 
 
 def test_kill_then_the_same_command_gives_the_undisturbed_rows(tmp_path):
-  undisturbed = start('--train_steps=40', f'--workdir={tmp_path / "a"}')
-  killed = start('--train_steps=40', f'--workdir={tmp_path / "b"}')
-  wait_for_step(tmp_path / 'b', 13)
+  faces = builders.write_faces(tmp_path / 'faces', train=4, test=2, size=32)
+  config = GCGANConfig.tiny(dataset=str(faces), composition='warp', bend_input=True, pretrain_steps=4, warm_steps=4,
+                            train_steps=60, ema_decay=0.9, steps_per_execution=2, log_every=2, checkpoint_every=6,
+                            sample_every=60, evaluate=False, augment_flip=True, augment_warp=0.01)
+  (tmp_path / 'run.cfg').write_text(runs.flags_text(config))
+
+  def train(name):
+    return start('-m', 'train.main', f'--flagfile={tmp_path / "run.cfg"}', f'--workdir={tmp_path / name}', command=[])
+
+  undisturbed, killed = train('a'), train('b')
+  wait_for_step(tmp_path / 'b', 2 + 2 + 10)
   killed.send_signal(signal.SIGKILL)
   killed.communicate()
   assert killed.returncode == -signal.SIGKILL
   _, errors = undisturbed.communicate()
   assert undisturbed.returncode == 0, errors
-  again = start('--train_steps=40', f'--workdir={tmp_path / "b"}')
+  again = train('b')
   text, errors = again.communicate()
   assert again.returncode == 0, errors
   assert 'continuing train at step' in text
-  assert rows(tmp_path / 'b') == rows(tmp_path / 'a') and len(rows(tmp_path / 'a')) == 40
+  assert rows(tmp_path / 'b') == rows(tmp_path / 'a') and len(rows(tmp_path / 'a')) == 2 + 2 + 30
 
 
 def test_a_sweep_that_is_stopped_lets_its_run_save(tmp_path):
   (tmp_path / 'a.cfg').write_text('--system=toy\n')
   program = ('import signal, sys; from train import sweep; '
              f'sweep.sweep([{str(tmp_path / "a.cfg")!r}], 1, {str(tmp_path)!r}, '
-             f'{COMMAND[2:] + ["--train_steps=100000"]}, {COMMAND[:2]})')
+             f'{TOY[1:] + ["--train_steps=100000"]}, {[sys.executable, TOY[0]]})')
   run = subprocess.Popen([sys.executable, '-c', program], cwd=ROOT, env={**os.environ, 'PYTHONPATH': '.'}, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
   wait_for_step(tmp_path / 'a/seed-0', 3)
@@ -60,11 +72,11 @@ def test_a_sweep_that_is_stopped_lets_its_run_save(tmp_path):
 
 
 def test_ctrl_c_and_sigterm_save_and_leave_without_a_traceback(tmp_path):
-  runs = {number: start('--train_steps=100000', f'--workdir={tmp_path / str(number)}') for number in (2, 15)}
-  for number, run in runs.items():
+  started = {number: start('--train_steps=100000', f'--workdir={tmp_path / str(number)}') for number in (2, 15)}
+  for number, run in started.items():
     wait_for_step(tmp_path / str(number), 3)
     run.send_signal(number)
-  for number, run in runs.items():
+  for number, run in started.items():
     text, errors = run.communicate(timeout=60)
     assert run.returncode == 128 + number
     assert 'saved; the same command continues' in text and 'Traceback' not in errors
