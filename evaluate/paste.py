@@ -4,8 +4,9 @@ The crops are small, photographs are large: pasted as it is, a face of 64 pixels
 
 1. the photograph itself is warped, which keeps every pore: as the model moved its input, where it did
    (composition=warp), else and around it (thin plate splines) from its landmarks to those of the new expression;
-2. the *change* is added to it: the model's picture minus the input moved alike, or, of a model that draws all anew,
-   minus its reconstruction of the input: what it gets wrong about the person is wrong in both and cancels;
+2. the *change* is added to it: the model's picture minus the input moved alike (in the colours in which the model shows
+   an unmoved face), or, of a model that draws all anew, minus its reconstruction of the input: what it gets wrong about
+   the person is wrong in both and cancels;
 3. where the change of the mouth is large something new is drawn (teeth) and a sum would show both pictures: there the
    model's picture stands alone, its colour corrected by the reconstruction's error nearby. Eyes are closed by the warp.
 
@@ -55,12 +56,14 @@ class Face:
     self._matrix = self.align(points)
     self._crop = alignment.warp(picture, self._matrix, size)
     own = self.landmarks(points[None], self._matrix[None])
-    self._rebuilt = (self._crop if move else show(self._crop[None], own)[0]).astype(np.float32)
+    rebuilt = show(self._crop[None], own)[0].astype(np.float32)
     outline = alignment.transform_points(_outline(points), self._matrix)
     weight = polygon2mask((size, size), outline[:, ::-1])[..., None].astype(np.float32) + 1e-3
     blur = (0.25 * _width(alignment.transform_points(points, self._matrix)),) * 2 + (0,)
-    error = gaussian_filter(weight * (self._crop - self._rebuilt), blur) / gaussian_filter(weight, blur)
+    error = gaussian_filter(weight * (self._crop - rebuilt), blur) / gaussian_filter(weight, blur)
     self._corrected = error
+    # A model that moves its input keeps its details; what it lays over all of it in other colours is no change.
+    self._rebuilt = self._crop - error if move else rebuilt
     self._unit = _width(points)
     # The warp may move nothing at the edge of this box.
     low, high = points.min(axis=0), points.max(axis=0)

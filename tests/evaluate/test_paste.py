@@ -52,11 +52,14 @@ def test_a_small_change_leaves_the_detail_and_a_large_one_replaces_it():
   np.testing.assert_array_equal(plain[:, :10], picture[:, :10])
 
 
-def test_the_error_of_the_model_cancels():
+@pytest.mark.parametrize('moves', [False, True])
+def test_the_error_of_the_model_cancels(moves):
   picture, points = texture(256, 256), rendered('neutral', 1)[0]
-  face = Face(picture, points, Config(), lambda crops, landmarks: crops // 2 + 90)  # Wrong colours, always alike.
-  shown = face.show(np.zeros([1, 68, 2], np.float32))[0]
-  again = face.paste(shown, points, face.align(points))
+  still = lambda crops, landmarks: np.zeros([len(crops), 64, 64, 2])  # noqa: E731
+  show = (lambda crops, landmarks: crops + 30) if moves else (lambda crops, landmarks: crops // 2 + 90)
+  face = Face(picture, points, Config(), show, still if moves else None)  # Wrong colours, always alike.
+  none = np.zeros([1, 68, 2], np.float32)
+  again = face.paste(face.show(none)[0], points, face.align(points), face.flows(none)[0])
   assert np.abs(again.astype(int) - picture).max() <= 1
 
 
