@@ -123,11 +123,12 @@ class Game:
 
   def _ssim(self, images: tf.Tensor, outputs: list[tuple[float, tf.Tensor]]) -> tf.Tensor:
     """The sum of weight * (1 - SSIM) over outputs."""
-    shown = tf.stack([output for _, output in outputs])
+    # Not along axis 0: its gradients would share one buffer, and which of them a sum begins with would be chance.
+    shown, images = tf.stack([output for _, output in outputs], axis=1), images[:, tf.newaxis]
     if self.config.ssim_range == 'unit':
       images, shown = (destandardize(images) + 1) / 2, (destandardize(shown) + 1) / 2
     apart = 1 - losses.structural_similarity(images, shown)
-    return self.mean(apart * tf.constant([[weight] for weight, _ in outputs]))
+    return self.mean(apart * tf.constant([weight for weight, _ in outputs]))
 
   def _gram(self, images: tf.Tensor, seen: Seen, outputs: list[tf.Tensor], first: Seen | None = None) -> tf.Tensor:
     """The mean squared difference of Gram matrices, summed over relu2_1, relu3_1 and relu4_1.

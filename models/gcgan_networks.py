@@ -80,11 +80,12 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
   length = CODE if config.condition == 'embedding' else config.expressions
   condition = tf.keras.Input([size, size, 1] if drawn else [length], name='condition')
 
-  inputs, seen, bend = [image, condition], image, None
+  inputs, seen, shown, bend = [image, condition], image, image, None
   if config.bend_input:
     inputs += [tf.keras.Input([LANDMARKS, 2], name=name) for name in ('landmarks', 'goals')]
     bend = FaceBend(size)(inputs[2:])
-    seen = bend[1] * warp(image, bend[0], cubic_sample)
+    shown = warp(image, bend[0], cubic_sample)
+    seen = bend[1] * shown
   values = concat()([seen, condition]) if drawn else seen
   encoded = []
   for filters in (64, 128, 256):
@@ -110,9 +111,10 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
   picture = tf.keras.layers.Activation('tanh', dtype='float32')(picture)
   if config.composition != 'image':
     maps = layers.conv(3 if config.composition == 'warp' else 1, 1, dtype='float32', name='maps')(values)
-    below = seen if config.composition == 'blend' else _move(image, maps, bend)
+    moved = shown if config.composition == 'blend' else _move(image, maps, bend)
     mask = tf.keras.layers.Activation('sigmoid', name='mask', dtype='float32')(maps[..., :1])
-    picture = mask * picture + (1 - mask) * below
+    # Where the bend knows nothing, as between lips that open, the picture stands alone.
+    picture += (1 - mask) * (bend[1] if bend else 1.0) * (moved - picture)
   return tf.keras.Model(inputs, picture, name='generator')
 
 
@@ -124,7 +126,7 @@ def _move(image: tf.Tensor, maps: tf.Tensor, bend: tuple[tf.Tensor, tf.Tensor] |
   flow = 0.1 * maps[..., 1:]
   if bend is None:
     return warp(image, tf.keras.layers.Activation('linear', name='flow')(flow), cubic_sample)
-  return bend[1] * warp(image, tf.keras.layers.Add(name='flow')([flow, bend[0]]), cubic_sample)
+  return warp(image, tf.keras.layers.Add(name='flow')([flow, bend[0]]), cubic_sample)
 
 
 def critic_network(config: GCGANConfig) -> tf.keras.Model:

@@ -27,16 +27,25 @@ def system():
 def faces(system):
   batch = make_batch(PIPELINES['gcgan'](system.config).spec())
   smooth = tf.image.resize(batch['input_image'][:, :5, :5], [32, 32], 'bicubic')
-  # An expression moves landmarks a little.
-  return smooth, 0.6 * batch['input_landmarks'], 0.6 * batch['input_landmarks'] + 0.03 * batch['target_landmarks']
+  # An expression moves landmarks a little, and opens the mouth.
+  own, moved = np.clip(0.6 * batch['input_landmarks'], -0.7, -0.1), 0.03 * batch['target_landmarks'].numpy()
+  around = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+  own[:, 48:] = np.stack([0.25 * np.cos(around), np.full(20, 0.4)], axis=-1)
+  moved[:, 48:] = np.stack([np.zeros(20), 0.25 * np.sin(around)], axis=-1)
+  return smooth, tf.constant(own), tf.constant(own + moved)
 
 
-def test_it_shows_the_input_along_the_bend_and_its_own_flow_at_once(system):
+def test_it_shows_the_input_along_the_bend_and_its_own_flow_at_once_and_draws_what_opens(system):
   image, own, goals = faces(system)
   bend, known = FaceBend(32)([own, goals])
   flow = bend + tf.constant([0.1, -0.05])
   np.testing.assert_allclose(system.flow(image, goals, own), flow, atol=1e-5)
-  expected = known * warp(image, flow, cubic_sample)
+  assert 0.01 < np.mean(known < 0.5) < 0.5  # Between lips that open.
+  bias = system.generator.get_layer('maps').bias
+  bias.assign([100.0, 1.0, -0.5])
+  drawn = system.transfer(image, goals, own)
+  bias.assign([-100.0, 1.0, -0.5])
+  expected = known * warp(image, flow, cubic_sample) + (1 - known) * drawn
   np.testing.assert_allclose(system.transfer(image, goals, own), expected, atol=1e-5)
   landmarks = {'input_landmarks': own, 'target_landmarks': goals}
   shown = system.sample({'input_image': image, 'target_image': image, **landmarks})
@@ -49,12 +58,14 @@ def test_it_encodes_the_bent_input_and_blends_with_it():
   image, own, goals = faces(system)
   maps, plain = system.generator.get_layer('maps'), GCGAN(GCGANConfig.tiny(composition='blend'))
   bend, known = FaceBend(32)([own, goals])
-  bent = known * warp(image, bend, cubic_sample)
+  bent = warp(image, bend, cubic_sample)
   maps.kernel.assign(tf.zeros_like(maps.kernel))
-  for bias in (-100.0, 100.0):  # Nothing drawn, then nothing else.
-    maps.bias.assign([bias])
-    plain.generator.set_weights(system.generator.get_weights())
-    np.testing.assert_allclose(system.transfer(image, goals, own), plain.transfer(bent, goals), atol=1e-5)
+  maps.bias.assign([100.0])  # All of it is drawn.
+  plain.generator.set_weights(system.generator.get_weights())
+  drawn = plain.transfer(known * bent, goals)
+  np.testing.assert_allclose(system.transfer(image, goals, own), drawn, atol=1e-5)
+  maps.bias.assign([-100.0])  # Only what the bend does not know.
+  np.testing.assert_allclose(system.transfer(image, goals, own), known * bent + (1 - known) * drawn, atol=1e-5)
 
 
 def test_drawing_has_its_price():
