@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from evaluate import embeddings, metrics
-from evaluate.provenance import save_image
+from evaluate.provenance import ALGORITHM, save_image
 from models import commands, runs
 from models.face3d.expressions import EXPRESSIONS, act
 from models.face3d.morphable import MorphableModel, load_face_model
@@ -217,7 +217,7 @@ def main(argv: list[str]) -> None:
     raise ValueError(f'--output={output} has to end in .json')
   output.parent.mkdir(parents=True, exist_ok=True)
   model = load_face_model()
-  save_image((page if FLAGS.page else output).with_suffix('.png'), sheet(model), 'face world')
+  save_image((page if FLAGS.page else output).with_suffix('.png'), sheet(model), source_type=ALGORITHM)
   rows = measure(model, FLAGS.photographs if os.path.isdir(FLAGS.photographs) else '')
   note = '' if rows['photograph_distance']['count'] else f'no photographs in {FLAGS.photographs}'
   runs.write_file(output, json.dumps({'size': SIZE, 'skipped': note, 'gates': rows}, indent=2) + '\n')

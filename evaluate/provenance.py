@@ -24,6 +24,7 @@ from PIL import Image, PngImagePlugin
 
 VERSION = '0.1.0'
 TRAINED_MODEL = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
+ALGORITHM = 'http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia'
 DATA_CHART = 'http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia'
 _EXTENSION = 'http://iptc.org/std/Iptc4xmpExt/2008-02-29/'
 _PNG_KEY = 'XML:com.adobe.xmp'
@@ -82,7 +83,8 @@ def save_image(
     image: [H, W, 3] uint8, or float in [-1, 1].
     model: name of the system that made it.
     version: version of the model; the project's if empty.
-    source_type: IPTC's digital source type; `DATA_CHART` for a drawing of numbers, which names no model.
+    source_type: IPTC's digital source type; `ALGORITHM` for what nothing was trained for, such as a render,
+      and `DATA_CHART` for a drawing of numbers; these name no model.
   Raises:
     ValueError: if the name ends otherwise.
     OSError: if the file cannot be written; then nothing is left of it.

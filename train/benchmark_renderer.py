@@ -1,4 +1,4 @@
-"""How fast the renderer is here: `python -m train.benchmark --target=renderer --output=FILE.json`.
+"""How fast the renderer is here: `python -m train.benchmark --target=renderer --flagfile=gcgan.cfg`.
 
 Pictures of balls (subdivided icosahedra that cover half of the image; no triangle is culled) under harmonics and a lamp
 with gloss: geometry, normals, rasterizer, interpolation, light, background, all compiled by XLA. The
