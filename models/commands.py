@@ -74,7 +74,7 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
     return 2
   finally:
     if listens:
-      signal.signal(signal.SIGTERM, before)
+      signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
   return 0
 
 

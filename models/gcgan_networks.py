@@ -69,8 +69,8 @@ def generator_network(config: GCGANConfig, synchronized: bool = False) -> tf.ker
 
   The condition is a vector [B, C] that joins the code z_i of the image, or a map [B, S, S, 1] that joins the image
   (SPG). With bend_input it also takes the landmarks [B, 68, 2] of the image and where they are to lie, and encodes the
-  image so bent. The layer `mask` says where the picture is drawn, as in GANimation (Pumarola et al. 2018);
-  with composition=warp `flow` says where the rest is from.
+  image so bent. The layer `mask` says where the picture is drawn, as in GANimation (Pumarola et al. 2018), beside
+  what the bend does not know; with composition=warp `flow` says where the rest is from.
   """
   layers, size = _Layers(config, 1, synchronized), config.image_size
   width = layers.channels

@@ -62,8 +62,8 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
         continue
       print(f'{run}: {" ".join(command[len(train):])}', flush=True)
       codes[name, seed], _ = _run(command)
-      if codes[name, seed] in (130, 143):
-        raise SystemExit(codes[name, seed])
+      if codes[name, seed] in (130, 143, -signal.SIGINT, -signal.SIGTERM):
+        raise SystemExit(abs(codes[name, seed]) % 128 + 128)
       if codes[name, seed] == 0:
         done.write_text(json.dumps(command[len(train):]) + '\n')
   _print_summary(codes, pathlib.Path(workdir).expanduser())
