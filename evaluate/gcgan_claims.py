@@ -71,7 +71,7 @@ def _judge(claim: Claim, rows: Sequence[Row], differences: Sequence[Row]) -> Row
   else:
     found = find_row(rows, claim.metric, f'model_minus_{claim.arm}', protocol=claim.table)
   if found is None or found['low'] is None:
-    gap, size, verdict = Estimate(None, None, None), (0, 0, 0), f'not run: {claim.arm}'
+    gap, size, verdict = Estimate(None, None, None), (0, 0, 0), f'not measured: {claim.arm}'
   else:
     gap = Estimate(found['value'], found['low'], found['high'])
     if claim.table == 'table1':

@@ -12,8 +12,8 @@ from input_pipeline import alignment
 # A warp is a smooth field between the vectors of a grid of this size: another shape of a face, not of a lip.
 WARP_GRID = 5
 
-# What melanin takes of red, green and blue, as optical densities of 8-bit sRGB values relative to blue's; from the mean
-# colours of light and dark faces. It absorbs blue most.
+# What melanin takes of red, green and blue, as optical densities of 8-bit sRGB values relative to blue's [choice]: it
+# leads from a light skin (225, 175, 150) to a dark one (110, 75, 55). It absorbs blue most.
 MELANIN = (0.71, 0.84, 1.0)
 
 # From this share by which red exceeds green on, a pixel is skin in part, and whole skin from the second on.

@@ -94,6 +94,7 @@ def test_what_the_page_shows_runs_and_names_the_same_inputs(kind, tmp_path, monk
   assert inputs.keys() == shown['inputs'].keys() | ({'source_landmarks'} if kind == 'bending' else set())
   for name, value in shown['inputs'].items():
     assert np.ndim(value) == inputs[name].shape.rank
+  assert 'for name, value in inputs.items():\n  request.inputs[name].CopyFrom(' in page
   outputs = names['show'].structured_outputs
   assert list(outputs) == ['images'] and "outputs['images']" in page
 

@@ -17,7 +17,7 @@ def rows_of(low, high, seeds=3):
 
 
 def verdicts(rows):
-  return {(row['metric'], row['subject']): row['verdict'] for row in rows if 'not run' not in row['verdict']}
+  return {(row['metric'], row['subject']): row['verdict'] for row in rows if 'not measured' not in row['verdict']}
 
 
 def test_the_whole_interval_decides():
@@ -31,10 +31,10 @@ def test_the_whole_interval_decides():
   assert set(verdicts(rows_of(0.1, 0.3, seeds=2)).values()) == {'undecided: 2 seeds'}
 
 
-def test_signs_and_what_was_not_run():
+def test_signs_and_what_was_not_measured():
   rows = rows_of(0.1, 0.3)
   row = find_row(rows, 'ssim', 'model_minus_cdaae')
   assert (row['value'], row['low'], row['high'], row['seeds'], row['count']) == (0.2, 0.1, 0.3, 3, 600)
-  assert find_row(rows, 'psnr', 'model_minus_without_image_loss')['verdict'] == 'not run: without_image_loss'
+  assert find_row(rows, 'psnr', 'model_minus_without_image_loss')['verdict'] == 'not measured: without_image_loss'
   text = gcgan_claims.write_claims(rows)
   assert 'Table 1: landmarks are better than labels (CDAAE), SSIM' in text and '0.200 [0.100, 0.300]' in text
