@@ -179,13 +179,14 @@ def table_of(workdir: str | Path) -> Table:
   return TABLES[system]
 
 
-def read_arms(workdirs: Sequence[str | Path]) -> tuple[dict[str, dict[int, Path]], list[str]]:
+def read_arms(workdirs: Sequence[str | Path]) -> tuple[dict[str, dict[int, Path]], dict[str, str]]:
   """Sorts runs into arms by their settings, and says which arms are missing or were trained otherwise.
 
   Args:
     workdirs: runs of one system.
   Returns:
-    arm -> seed -> run, arms in the order of the table's titles, seeds ascending; and what makes a comparison unfair.
+    arm -> seed -> run, arms in the order of the table's titles, seeds ascending; and what makes the comparison with an
+    arm unfair.
   Raises:
     FileNotFoundError: if one is no run.
     ValueError: if the full model is missing, two runs are the same, or they cannot be compared.
@@ -212,7 +213,7 @@ def read_arms(workdirs: Sequence[str | Path]) -> tuple[dict[str, dict[int, Path]
   for arm in order:
     where = ', '.join(f'{path} (seed {seed})' for seed, path in arms.get(arm, {}).items())
     print(f'{arm}: {where or "no run was given, left out"}')
-  first, unfair = next(iter(arms['model'].values())), []
+  first, unfair = next(iter(arms['model'].values())), {}
   for path, config in configs.items():
     if config.image_size != configs[first].image_size:
       raise ValueError(
@@ -224,6 +225,7 @@ def read_arms(workdirs: Sequence[str | Path]) -> tuple[dict[str, dict[int, Path]
       f'{name}={value} (not {wanted[name]})' for name, value in table.settings(config).items() if value != wanted[name]
     ]
     if differing:
-      unfair.append(f'no fair comparison: {path} was trained with {", ".join(differing)}')
-      print(unfair[-1])
+      arm, line = table.arm_of(config), f'no fair comparison: {path} was trained with {", ".join(differing)}'
+      print(line)
+      unfair[arm] = f'{unfair[arm]}\n{line}' if arm in unfair else line
   return arms, unfair

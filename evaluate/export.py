@@ -2,6 +2,7 @@
 
 EXPORT/1/                          the first version; the next export is 2: TensorFlow Serving takes the highest
 EXPORT/1/assets.extra/flags.cfg    the settings of the run, which TensorFlow does not read
+EXPORT/1/assets.extra/step         the training step of the weights
 EXPORT/MODEL_CARD.md               data, licence, measured figures, intended use, limits
 
 `--format=pretrained --output=models/pretrained/NAME` writes a small model that can come with the project instead (see
@@ -78,6 +79,7 @@ def export(workdir: str | Path, output: str | Path) -> Path:
     tf.saved_model.save(root, str(temporary), signatures=functions)
     (temporary / 'assets.extra').mkdir()
     runs.write_file(temporary / 'assets.extra' / 'flags.cfg', runs.flags_text(model.config))
+    runs.write_file(temporary / 'assets.extra' / 'step', f'{int(model.step)}\n')
     difference = check_parity(model.signatures(), load(temporary))
     os.replace(temporary, version)
   finally:
@@ -97,6 +99,12 @@ def export(workdir: str | Path, output: str | Path) -> Path:
 def versions(output: str | Path) -> list[int]:
   """Numbers of the versions in a folder of exports."""
   return sorted(int(p.name) for p in Path(output).glob('*') if p.name.isdigit() and (p / 'saved_model.pb').is_file())
+
+
+def exported_step(version: Path) -> int | None:
+  """The training step of an exported version's weights; None where it does not say."""
+  file = version / 'assets.extra' / 'step'
+  return int(file.read_text()) if file.is_file() else None
 
 
 def load(path: str | Path, wanted: Sequence[str] = ('serving_default',)) -> Mapping[str, Callable[..., Any]]:
@@ -155,7 +163,7 @@ def open_model(
   if config.system not in wanted:
     raise ValueError(f'--model={path} is a model of {config.system}: one of {" or ".join(wanted)} is needed')
   if not is_run:
-    return config, f'{model_version()} export {path.name}', load(path, wanted[config.system])
+    return config, model_version(exported_step(path)), load(path, wanted[config.system])
   model = runs.restore(path)
   return config, model_version(int(model.step)), model.signatures()
 

@@ -1,13 +1,15 @@
 """What the GC-GAN paper says of its losses and of other conditions, each sentence with a figure: does it hold here?
 
 A claim holds where the whole interval of the paired difference (full model minus the other arm on the same pictures)
-lies above 0; it is opposite where all of it lies below. Fewer than 3 seeds decide nothing.
+lies above 0; it is opposite where all of it lies below. Fewer than 3 seeds or 20 people, and an arm that was trained
+otherwise than the full model, decide nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from evaluate.intervals import MIN_SEEDS, Estimate
+from evaluate.compare import verdict
+from evaluate.intervals import Estimate
 from evaluate.results import Row, find_row, make_row, make_table, write_value
 
 CLAIMS = 'claims'
@@ -55,40 +57,37 @@ TEXT = (
 )
 
 
-def judge(rows: Sequence[Row], differences: Sequence[Row]) -> list[Row]:
+_VERDICTS = {'higher': 'holds', 'lower': 'opposite', 'no difference shown': 'undecided'}
+
+
+def judge(rows: Sequence[Row], differences: Sequence[Row], unfair: Collection[str] = ()) -> list[Row]:
   """Rows of all claims, which have `claim` and `verdict` besides.
 
   Args:
     rows: of Table 2 and Fig. 4, with differences `model_minus_ARM`.
     differences: of Table 1, `ARM minus model`, as `evaluate.compare` gives them; empty where runs were not evaluated.
+    unfair: arms that were trained otherwise.
   """
-  return [_judge(claim, rows, differences) for claim in TEXT]
+  return [_judge(claim, rows, differences, unfair) for claim in TEXT]
 
 
-def _judge(claim: Claim, rows: Sequence[Row], differences: Sequence[Row]) -> Row:
+def _judge(claim: Claim, rows: Sequence[Row], differences: Sequence[Row], unfair: Collection[str]) -> Row:
   if claim.table == 'table1':
     found = find_row(differences, claim.metric, f'{claim.arm} minus model')
   else:
     found = find_row(rows, claim.metric, f'model_minus_{claim.arm}', protocol=claim.table)
   if found is None or found['low'] is None:
-    gap, size, verdict = Estimate(None, None, None), (0, 0, 0), f'not measured: {claim.arm}'
+    gap, size, text = Estimate(None, None, None), (0, 0, 0), f'not measured: {claim.arm}'
   else:
     gap = Estimate(found['value'], found['low'], found['high'])
     if claim.table == 'table1':
       gap = Estimate(-found['value'], -found['high'], -found['low'])
     size = found['count'], found['identities'], found['seeds']
-    verdict = decide(gap, found['seeds'])
   row = make_row(CLAIMS, claim.metric, f'model_minus_{claim.arm}', 'all', gap, *size)
-  return {**row, 'claim': claim.text, 'verdict': verdict}
-
-
-def decide(gap: Estimate, seeds: int) -> str:
-  """The verdict on a difference, model minus arm, with its interval."""
-  if seeds < MIN_SEEDS:
-    return f'undecided: {seeds} seed{"s" * (seeds != 1)}'
-  if gap.low is None or gap.high is None or gap.low <= 0 <= gap.high:
-    return 'undecided'
-  return 'holds' if gap.low > 0 else 'opposite'
+  if gap.value is not None:
+    text = 'undecided: trained otherwise' if {claim.arm, 'model'} & set(unfair) else verdict(row)
+    text = _VERDICTS.get(text, text.replace('too few', 'undecided: too few'))
+  return {**row, 'claim': claim.text, 'verdict': text}
 
 
 def write_claims(rows: Sequence[Row]) -> str:

@@ -17,7 +17,6 @@ import functools
 import json
 import os
 import pathlib
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -248,22 +247,13 @@ def _write_sheet(job: Job, made_from: dict[str, Any]) -> None:
   save_sheet(path, columns, names, 96, job.config.system, job.version, note)
 
 
-def _terminate(number: int, frame: Any) -> None:
-  del frame
-  raise SystemExit(128 + number)
-
-
 def main(argv: Sequence[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
   values = {name: FLAGS[name].value for name in FLAGS if name not in ('workdir', 'output', 'help')}
   if not tf.config.list_physical_devices('GPU'):
     # Sums are rounded by how many threads share them, and a shard has to come out the same whoever makes it.
     os.environ['TF_NUM_INTRAOP_THREADS'] = '1'
-  before = signal.signal(signal.SIGTERM, _terminate)
-  try:
-    generate(FLAGS.workdir, FLAGS.output, **values)
-  finally:
-    signal.signal(signal.SIGTERM, before)
+  generate(FLAGS.workdir, FLAGS.output, **values)
 
 
 if __name__ == '__main__':

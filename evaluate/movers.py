@@ -2,7 +2,7 @@
 
 A mover is made of a photograph, its landmarks, a model's config and its signatures. `still` shows it with the
 expression of one picture, `film` of frames of one person in the order of time, `neutral` without expression and from
-the front.
+the front; `enlargement` is how many pixels the model sees for one of the photograph.
 """
 
 import itertools
@@ -37,6 +37,7 @@ class ByLandmarks:
     if config.condition == 'onehot':
       raise ValueError('the model was trained with condition=onehot: it is driven by labels, not by a face')
     matrix = alignment.align(points, config.alignment, config.template_scale, config.image_size)
+    self.enlargement = alignment.enlargement(matrix)
     own = alignment.normalize(alignment.transform_points(points, matrix), config.image_size)[None]
 
     def call(name: str, key: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -100,6 +101,7 @@ class ByPictures:
     del landmark_transfer
     self._picture, self._config, self._functions = picture, config, functions
     self._matrix = self._align(face_squares.face_square(points, config.enlargement))
+    self.enlargement = alignment.enlargement(self._matrix)
     self._crop = alignment.warp(picture, self._matrix, config.image_size)
     self._rebuilt = self._transfer(self._crop[None], self._crop[None])[0]
     self._own = alignment.transform_points(points, self._matrix)

@@ -204,12 +204,12 @@ def paper(
     if given := [f'--{name}={value}' for name, value in (('drivers', drivers), ('dataset', dataset),
                                                          ('embedding', embedding)) if value]:
       raise ValueError(f"{given[0]}: face-off's claims are judged by the runs' own evaluations: leave it out")
-    return _judge_claims(arms, output, '\n'.join(unfair))
+    return _judge_claims(arms, output, '\n'.join(unfair.values()))
   if table_of(workdirs[0]) is TABLES['ganfaces']:
     if drivers:
       raise ValueError(f'--drivers={drivers}: nothing drives GANFaces')
     rows, step, data, note = ganfaces_paper.study(arms, output, dataset, pairs, embedding)
-    _write(output, 'ganfaces', rows, step, data, '\n'.join(filter(None, [note, *unfair])), start=start)
+    _write(output, 'ganfaces', rows, step, data, '\n'.join(filter(None, [note, *unfair.values()])), start=start)
     return rows
   if embedding:  # One that cannot be read is told before the work.
     keras_features(np.zeros([1, 64, 64, 3], np.uint8), embedding)
@@ -224,8 +224,8 @@ def paper(
   study.draw(output)
   rows = study.measure(embedding)
   data = study.config.dataset + (f', driven by {drivers}' if drivers else '')
-  rows += gcgan_claims.judge(rows, differences)
-  _write(output, 'gcgan', rows, int(study.judge.step), data, '\n'.join(unfair), start=start)
+  rows += gcgan_claims.judge(rows, differences, unfair)
+  _write(output, 'gcgan', rows, int(study.judge.step), data, '\n'.join(unfair.values()), start=start)
   return rows
 
 

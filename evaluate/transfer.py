@@ -105,12 +105,12 @@ def transfer(
   if points is None:
     raise ValueError(f'--source={source}: {_no_face(picture)}')
   config, version, functions = open_model(model, _WANTED)
-  if max(np.ptp(points, axis=0)) < config.image_size:
-    print(f'--source={source}: its face has {round(max(np.ptp(points, axis=0)))} pixels, fewer than the model draws '
-          f'({config.image_size}): a larger one shows more detail')
   if config.system == 'faceoff':
     raise ValueError(f'--source={source}: --model={model} knows whom it shows: give --driver alone')
   mover = MOVERS[config.system](picture, points, config, functions, landmark_transfer)
+  if mover.enlargement > 1.05:
+    print(f'--source={source}: its face is small: the model sees it enlarged {mover.enlargement:.1f} times; a larger '
+          'one shows more detail')
   if kind == 'nobody':
     save_image(output, mover.neutral(), config.system, version)
     return 1

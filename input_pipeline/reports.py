@@ -25,6 +25,8 @@ def nothing_listed(layout: str, manifest: str, where: Sequence[str], skipped: Sk
     return f': {reasons[0][1]} times {reasons[0][0]}' if reasons else f': none meets --where={" --where=".join(where)}'
   if skipped:
     file, reason = next(iter(skipped.items()))
+    if manifest:
+      return f' among {len(skipped)} rows of {manifest} ({file}: {reason})'
     return f' among {len(skipped)} files ({file}: {reason}); a tree IDENTITY/EXPRESSION*.jpg is needed, or --manifest'
   if where:
     return f': no row of {manifest} meets --where={" --where=".join(where)}'

@@ -51,8 +51,8 @@ def is_irregular(path: str | os.PathLike) -> bool:
   copied = ['-map', '0:v:0', '-c', 'copy', '-f', 'framecrc', '-']  # Nothing is decoded; a line for each frame.
   command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', str(path), *copied]
   text = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stdout.decode(errors='replace')
-  times = np.sort([int(line.split(',')[2]) for line in text.splitlines() if line.startswith('0,')])
-  gaps = np.diff(times)
+  times = [int(line.split(',')[2]) for line in text.splitlines() if line.startswith('0,')]
+  gaps = np.diff(np.unique(times))  # Formats without times (AVI with B-frames) repeat one: no gap.
   return bool(gaps.size) and bool(gaps.max() > 1.5 * gaps.min())
 
 

@@ -281,7 +281,7 @@ class Signals:
     del frame
     self.received = number
     print(f'{signal.Signals(number).name}: saving at the end of this step; once more to stop at once', flush=True)
-    signal.signal(number, self._before[number])
+    signal.signal(number, signal.SIG_DFL)
 
   def __enter__(self) -> 'Signals':
     if threading.current_thread() is threading.main_thread():  # Python allows handlers only there.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from evaluate.export import export, versions
+from evaluate.export import export, exported_step, versions
 from evaluate.main import evaluate_run
 from input_pipeline import PIPELINES
 from models import SYSTEMS, runs
@@ -33,7 +33,7 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike, saved_model: boo
   Args:
     config: settings of a registered system, for example `GCGANConfig()`.
     workdir: the run's directory, see `models.runs`.
-    saved_model: whether to write a SavedModel to `export/` in it too, after the evaluation, if this call trained.
+    saved_model: whether to write a SavedModel of the last step to `export/` in it too, after the evaluation.
   Returns:
     The trained system; its networks hold the averaged weights where weights are averaged.
   Raises:
@@ -56,17 +56,20 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike, saved_model: boo
         writes_to = workdir
       else:  # All workers save, since saving reduces variables over them; only the chief's files are kept.
         writes_to = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-      run = Run(config, plan, phases, pipeline, samples, workdir, writes_to, say)
-      system = run.train()
-      trained = run.trained
+      system = Run(config, plan, phases, pipeline, samples, workdir, writes_to, say).train()
     plan.any_worker(False)  # A barrier: nobody leaves while another still trains.
   if plan.strategy.num_replicas_in_sync > 1:
     system = runs.restore(workdir)  # Free of the strategy: reading a spread variable would take all workers.
   if config.evaluate and plan.chief:
     evaluate_run(workdir, system, config)
-    if saved_model and (trained or not versions(workdir / 'export')):
+    if saved_model and not _is_exported(workdir / 'export', int(system.step)):
       export(workdir, workdir / 'export')
   return system
+
+
+def _is_exported(output: pathlib.Path, step: int) -> bool:
+  """Whether the newest SavedModel has the weights of that step: a run may have been stopped before it was written."""
+  return bool(versions(output)) and exported_step(output / str(versions(output)[-1])) == step
 
 
 def prepare_devices(config: Any) -> Plan:
@@ -120,7 +123,6 @@ class Run:
     workdir: the run.
     writes_to: the same for the chief, a directory that nobody reads for other workers.
     say: takes lines for people.
-    trained: whether `train` made a step.
   """
 
   config: Any
@@ -131,7 +133,6 @@ class Run:
   workdir: pathlib.Path
   writes_to: pathlib.Path
   say: Callable[[str], None]
-  trained: bool = False
 
   def train(self) -> System:
     """Builds or restores the system and brings it to the end of its last phase."""
@@ -169,7 +170,6 @@ class Run:
   def _fit(self, system: System, checkpoint: tf.train.Checkpoint, clock: Clock, done: int, signals: Signals) -> None:
     """Brings the phase of the system to its end, or to a signal."""
     config, plan, phase = self.config, self.plan, system.phase
-    self.trained = True
     stop = self.phases[phase]
 
     def wants_stop(step: int) -> bool:

@@ -5,15 +5,15 @@ from evaluate.intervals import Estimate
 from evaluate.results import find_row, make_row
 
 
-def rows_of(low, high, seeds=3):
+def rows_of(low, high, seeds=3, people=30, unfair=()):
   gap = Estimate((low + high) / 2, low, high)
   of_table1 = Estimate(-gap.value, -gap.high, -gap.low)  # Told the other way round.
-  differences = [make_row('compare', 'ssim', 'cdaae minus model', 'all', of_table1, 600, 30, seeds)]
+  differences = [make_row('compare', 'ssim', 'cdaae minus model', 'all', of_table1, 600, people, seeds)]
   rows = [
-    make_row('figure4', 'knn_accuracy', 'model_minus_without_contrastive_loss', 'all', gap, 100, 30, seeds),
-    make_row('table2', 'verification_accuracy', 'model_minus_spg', 'all', gap, 100, 30, seeds),
+    make_row('figure4', 'knn_accuracy', 'model_minus_without_contrastive_loss', 'all', gap, 100, people, seeds),
+    make_row('table2', 'verification_accuracy', 'model_minus_spg', 'all', gap, 100, people, seeds),
   ]
-  return gcgan_claims.judge(rows, differences)
+  return gcgan_claims.judge(rows, differences, unfair)
 
 
 def verdicts(rows):
@@ -28,7 +28,9 @@ def test_the_whole_interval_decides():
   ]
   for low, high, verdict in ((0.1, 0.3, 'holds'), (-0.3, -0.1, 'opposite'), (-0.1, 0.3, 'undecided')):
     assert verdicts(rows_of(low, high)) == dict.fromkeys(three, verdict)
-  assert set(verdicts(rows_of(0.1, 0.3, seeds=2)).values()) == {'undecided: 2 seeds'}
+  assert set(verdicts(rows_of(0.1, 0.3, seeds=2)).values()) == {'undecided: too few (2 seeds)'}
+  assert set(verdicts(rows_of(0.1, 0.3, people=3)).values()) == {'undecided: too few (3 people)'}
+  assert verdicts(rows_of(0.1, 0.3, unfair=['spg']))[three[1]] == 'undecided: trained otherwise'
 
 
 def test_signs_and_what_was_not_measured():

@@ -137,8 +137,10 @@ def test_a_finished_run_says_so_and_is_evaluated(undisturbed, tmp_path, capsys, 
   results = json.loads((workdir / 'eval' / 'results.json').read_text())
   assert (results['system'], results['step'], results['results']) == ('toy', 8, [row])
   further = dataclasses.replace(CONFIG, evaluate=True, train_steps=10)
+  train_and_evaluate(further, workdir)  # As a run that is killed before its SavedModel is written.
   train_and_evaluate(further, workdir, saved_model=True)
   assert export.versions(workdir / 'export') == [1, 2]
+  assert export.exported_step(workdir / 'export' / '2') == 10
 
 
 def test_labels_that_mean_something_else_are_refused(tmp_path, monkeypatch):
