@@ -142,7 +142,7 @@ def _announced(output: str) -> Iterator[None]:
   """Whatever stops a job leaves whole shards only, and a line that says how it goes on."""
   try:
     yield
-  except (KeyboardInterrupt, SystemExit):
+  except (KeyboardInterrupt, commands.Terminated):
     print(f'{output} is not finished: the same command continues it', file=sys.stderr)
     raise
   finally:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 
-class _Terminated(BaseException):
+class Terminated(BaseException):
   """SIGTERM came: like Ctrl-C, it lets open files and folders be left in order."""
 
 
@@ -64,7 +64,7 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
   before = signal.signal(signal.SIGTERM, _terminate) if listens else None
   try:
     main(list(sys.argv if argv is None else argv))
-  except (KeyboardInterrupt, _Terminated) as stop:
+  except (KeyboardInterrupt, Terminated) as stop:
     print('stopped', file=sys.stderr)
     return 130 if isinstance(stop, KeyboardInterrupt) else 143
   except (ValueError, OSError) as error:
@@ -80,4 +80,4 @@ def run(main: Callable[[list[str]], None], argv: Sequence[str] | None = None) ->
 
 def _terminate(number: int, frame: Any) -> NoReturn:
   del number, frame
-  raise _Terminated
+  raise Terminated
