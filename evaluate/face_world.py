@@ -27,7 +27,7 @@ from models.face3d.people import draw_background, draw_light, draw_person, stack
 from models.face3d.portrait import frame, render_people
 
 SIZE, BATCH = 128, 10
-FACES, PEOPLE, PICTURES, ACTORS = 500, 80, 4, 120
+FACES, PEOPLE, PICTURES, ACTORS = 500, 125, 4, 168  # 500 pictures of each kind; half of the actors are judged.
 SHEET_SEED = 1_000_000
 MARK = '<!-- measured by evaluate.face_world -->'
 # gate: (name, limit, whether more is better, what it says)
