@@ -52,8 +52,9 @@ def is_irregular(path: str | os.PathLike) -> bool:
   command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', str(path), *copied]
   text = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stdout.decode(errors='replace')
   times = [int(line.split(',')[2]) for line in text.splitlines() if line.startswith('0,')]
-  gaps = np.diff(np.unique(times))  # Formats without times (AVI with B-frames) repeat one: no gap.
-  return bool(gaps.size) and bool(gaps.max() > 1.5 * gaps.min())
+  gaps = np.diff(np.sort(times))
+  # A frame without a time (int64's least) comes from a format without times, such as AVI, whose frames are even.
+  return bool(gaps.size) and min(times) > -(2**62) and bool(gaps.max() > 1.5 * gaps.min())
 
 
 def has_sound(path: str | os.PathLike) -> bool:

@@ -49,11 +49,18 @@ def test_frames_of_a_variable_rate_stand_at_their_times(tmp_path):
   # The second half has one frame in five.
   command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', even, '-vf', "select='lt(n,20)+not(mod(n,5))'"]
   subprocess.run([*command, '-fps_mode', 'vfr', path], check=True, stdin=subprocess.DEVNULL)
-  assert video.frame_rate(path) < 19
+  assert video.frame_rate(path) < 19 and video.is_irregular(path)
   rate = video.read_rate(path, 4)
   seen = hours(video.read_video(path, rate))
   assert rate == 4 and 7 <= len(seen) <= 8
   np.testing.assert_allclose(seen, 20 * np.arange(len(seen)) / rate, atol=5)
+
+
+def test_frames_without_times_are_even(tmp_path):
+  path = tmp_path / 'even.avi'
+  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', write_video(tmp_path / 'even.mp4', clock(40), fps=20)]
+  subprocess.run([*command, '-c:v', 'mpeg4', '-bf', '2', path], check=True, stdin=subprocess.DEVNULL)
+  assert not video.is_irregular(tmp_path / 'even.mp4') and not video.is_irregular(path)
 
 
 def track_of(monkeypatch, found):
