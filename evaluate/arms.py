@@ -53,7 +53,8 @@ _WHERE = (
   *('seed', 'data_dir', 'cache_gb', 'log_every', 'checkpoint_every', 'sample_every', 'keep_checkpoints', 'evaluate'),
   *('strategy', 'cpu_devices', 'worker_timeout', 'xla', 'steps_per_execution'),
 )
-_FREE = (*_WHERE, 'condition', 'image_weight', 'landmark_weight', 'contrastive_weight', 'pretrain_steps')
+_FREE = (*_WHERE, 'condition')
+_OF_EMBEDDING = ('landmark_weight', 'contrastive_weight', 'pretrain_steps')
 _GANFACES_FREE = (
   *_WHERE,
   *('inverse', 'cycle_weight', 'backward_cycle_weight', 'photo_renders', 'pair_weight', 'reconstruction_weight'),
@@ -70,8 +71,14 @@ _OF_GAME = ('warm_learning_rate', 'learning_rate_decay', 'learning_rate_decay_ev
 
 
 def _settings(config: Any) -> dict[str, Any]:
-  """What has to be equal in a fair comparison: each setting that is not free, and the number of generator updates."""
-  values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _FREE}
+  """What has to be equal in a fair comparison: each setting that is not free, and the number of generator updates.
+
+  A weight may be 0, which makes an arm; what the embedding learns by is of no account where there is none.
+  """
+  free = [*_FREE, *(f'{name}_weight' for name in ('image', 'landmark', 'contrastive')
+                    if getattr(config, f'{name}_weight') == 0)]
+  free += _OF_EMBEDDING if config.condition != 'embedding' else ()
+  values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in free}
   values['warm_steps + train_steps'] = values.pop('warm_steps') + values.pop('train_steps')
   if config.image_weight == 0:
     values = {name: value for name, value in values.items() if name not in _OF_GAME}
@@ -79,12 +86,14 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def arm_of(config: Any) -> str:
-  """The arm of a `GCGANConfig`: `model`, a baseline, or the losses that are left out."""
+  """The arm of a `GCGANConfig`: `model`, a baseline, the losses that are left out, or `sum` and `released`."""
   parts = {'landmark_image': ['spg'], 'onehot': ['cdaae']}.get(config.condition, [])
   embeds = config.condition == 'embedding'
   parts += ['without_image_loss'] * (config.image_weight == 0)
   parts += ['without_landmark_loss'] * (embeds and config.landmark_weight == 0)
   parts += ['without_contrastive_loss'] * (embeds and config.contrastive_weight == 0)
+  released = config.n_skips == 3 and not config.output_norm
+  parts += ['released'] * released + ['sum'] * (config.image_loss_reduction == 'sum' and not released)
   return '_'.join(parts) or 'model'
 
 

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter1d
 from skimage.draw import polygon2mask
 
 from input_pipeline import alignment
-from input_pipeline.landmarks import find_landmarks
+from input_pipeline.tracks import follow_face
 from input_pipeline.video import whole_frames
 
 _SIZE = 96
@@ -53,11 +53,14 @@ def flicker(path: str | Path) -> tuple[float, np.ndarray]:
   Returns:
     mean absolute difference of the skin between neighbouring frames, levels of 255; landmarks [F, 68, 2], NaN where
     there is no face.
+  Raises:
+    ValueError: if no two frames that follow one another show a face.
   """
   nothing = np.full([68, 2], np.nan)
-  found = [find_landmarks(frame) for frame in whole_frames(path, _silent)]
-  points = np.array([nothing if p is None else p for p in found])
+  points = np.array([nothing if p is None else p for p in follow_face(whole_frames(path, _silent))])
   seen = np.isfinite(points[:, 0, 0])
+  if not (seen[1:] & seen[:-1]).any():
+    raise ValueError(f'{path}: no two frames that follow one another show a face: its flicker cannot be measured')
   steady = iter(gaussian_filter1d(points[seen], _SMOOTHING, axis=0))
   crops, masks = [], []
   for frame, has_face in zip(whole_frames(path, _silent), seen, strict=True):  # Again, since all would fill the memory.
@@ -76,7 +79,7 @@ def report(driver: str | Path, output: str | Path) -> str:
   """One line: the correlation of the mouths' opening, and the flicker of both videos.
 
   Raises:
-    ValueError: if fewer than three frames show a face in both videos.
+    ValueError: if one of the videos shows hardly a face, or fewer than three frames show one in both.
   """
   (before, theirs), (after, ours) = (flicker(path) for path in (driver, output))
   count = min(len(theirs), len(ours))
@@ -84,9 +87,10 @@ def report(driver: str | Path, output: str | Path) -> str:
   both = np.isfinite(openings[0]) & np.isfinite(openings[1])
   if both.sum() < 3:
     raise ValueError(f'{output}: {both.sum()} of its frames and of the driver\'s show a face: too few to compare')
+  times = f'{after / before:.2f} times ' if before else ''  # A still driver does not flicker.
   correlation = np.corrcoef(openings[0][both], openings[1][both])[0, 1]
   return (
     f'mouth opening: correlation {correlation:.2f} with the driver over {both.sum()} of {count} frames, those in which '
     'dlib sees both faces; skin flicker '
-    f'{after:.2f} levels, {after / before:.2f} times the driver\'s {before:.2f}'
+    f'{after:.2f} levels, {times}the driver\'s {before:.2f}'
   )

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from evaluate import compare, faceoff_claims, figure3, figure4, ganfaces_paper, gcgan_claims
+from evaluate import compare, faceoff_claims, figure3, figure4, ganfaces_paper, gcgan_claims, unseen
 from evaluate.arms import TABLES, TITLES, arm_of, read_arms, table_of
 from evaluate.charts import Cloud, save_clouds, save_violins
 from evaluate.embeddings import keras_features
@@ -168,7 +168,9 @@ class Study:
         codes = self.codes[arm][0].test
         points = figure4.embed(np.concatenate([codes, self.paths.get(arm, codes[:0])]))
         panels[f'z_g, {TITLES[arm]}'] = Cloud(points[: len(codes)], labels, points[len(codes) :])
-    save_clouds(output / 'figure4.png', self.pipeline.expressions, panels, f'{PATH[0]} to {PATH[1]}, landmarks')
+    names = self.pipeline.expressions
+    shown = [names[label] for name in PATH if (label := figure3.find_expression(name, names)) is not None]
+    save_clouds(output / 'figure4.png', names, panels, f'{" to ".join(shown)}, landmarks')
 
 
 _FIGURE5 = ('model', 'without_contrastive_loss', 'spg')
@@ -215,7 +217,12 @@ def paper(
     keras_features(np.zeros([1, 64, 64, 3], np.uint8), embedding)
   study = Study(arms, dataset, drivers, pairs)
   output.mkdir(parents=True, exist_ok=True)
-  differences = _compare(arms, output)
+  if study.config.dataset == study.judge.config.dataset:
+    differences = _compare(arms, output)
+  else:
+    print(f"Table 1 is left out: the runs' own evaluations are not of --dataset={dataset}")
+    differences = []
+  paths = [path for seeds in arms.values() for path in seeds.values()]
   for arm, seeds in arms.items():
     for path in seeds.values():
       study.visit(arm, path)
@@ -225,7 +232,10 @@ def paper(
   rows = study.measure(embedding)
   data = study.config.dataset + (f', driven by {drivers}' if drivers else '')
   rows += gcgan_claims.judge(rows, differences, unfair)
-  _write(output, 'gcgan', rows, int(study.judge.step), data, '\n'.join(unfair.values()), start=start)
+  shown = unseen.people_of(study.config, study.config.dataset, 'test')
+  known = sorted({who for path in paths for who in unseen.known(path, runs.load_config(path), shown)})
+  note = '\n'.join(filter(None, [*unfair.values(), unseen.write_note(known, len(shown))]))
+  _write(output, 'gcgan', rows, int(study.judge.step), data, note, start=start)
   return rows
 
 

@@ -7,6 +7,7 @@ which dlib's detector sees no face counts as a failure of both.
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from sklearn.metrics.pairwise import cosine_similarity, euclidean_distances
 
 from evaluate import embeddings, intervals, metrics
 from evaluate.embeddings import DESCRIPTOR, Faces
@@ -30,8 +31,13 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def likeness(a: np.ndarray, b: np.ndarray, embedding: str) -> np.ndarray:
-  """How alike faces are by their features [..., D], more is more: minus dlib's distance, or the cosine of others."""
-  return -np.linalg.norm(a - b, axis=-1) if embedding == DESCRIPTOR else cosine(a, b)
+  """How alike each face of features [N, D] is to each of [M, D], more is more: [N, M].
+
+  Minus dlib's distance, or the cosine of others, which is 0 where one is the zero vector.
+  """
+  if embedding == DESCRIPTOR:
+    return -euclidean_distances(a.astype(np.float64), b.astype(np.float64))
+  return cosine_similarity(a, b)
 
 
 def is_match(score: np.ndarray, embedding: str) -> np.ndarray:
@@ -80,16 +86,22 @@ def table2(
   others = [subject for subject in measures if subject not in ('model', 'driver')]
   rows = make_rows(PROTOCOL, measures, people, slices, DIFFERENCES, others)
 
-  features = {DESCRIPTOR: (of_inputs.descriptors, {arm: [f.descriptors for f in faces] for arm, faces in seen.items()})}
-  if embedding:
-    features[embedding] = (
-      embeddings.keras_features(inputs, embedding),
-      {arm: [embeddings.keras_features(pictures, embedding) for pictures in seeds] for arm, seeds in outputs.items()},
-    )
+  names: dict[bytes, int] = {}
+  pictures = np.array([names.setdefault(picture.tobytes(), len(names)) for picture in inputs])
   found = {arm: np.array([faces.found for faces in seen[arm]]) for arm in seen} | {'copy_input': of_inputs.found[None]}
-  for name, (source, made) in features.items():
-    made = {'copy_input': source[None], **{arm: np.array(features) for arm, features in made.items()}}
-    rows += identity_rows(source, made, found, people, slices, name)
+  # Only how alike faces are is kept: of the paper's embedding the features of one run fill 400 MB.
+  source = of_inputs.descriptors
+  alike = {arm: np.stack([likeness(f.descriptors, source, DESCRIPTOR) for f in faces]) for arm, faces in seen.items()}
+  alike['copy_input'] = likeness(source, source, DESCRIPTOR)[None]
+  rows += identity_rows(alike, found, people, pictures, slices, DESCRIPTOR)
+  if embedding:
+    source = embeddings.keras_features(inputs, embedding)
+    alike = {
+      arm: np.stack([likeness(embeddings.keras_features(one, embedding), source, embedding) for one in seeds])
+      for arm, seeds in outputs.items()
+    }
+    alike['copy_input'] = likeness(source, source, embedding)[None]
+    rows += identity_rows(alike, found, people, pictures, slices, embedding)
   return rows
 
 
@@ -112,10 +124,10 @@ def _stack(seeds: list[dict[str, Measure]]) -> dict[str, Measure]:
 
 
 def identity_rows(
-  inputs: np.ndarray,
-  outputs: Mapping[str, np.ndarray],
+  alike: Mapping[str, np.ndarray],
   found: Mapping[str, np.ndarray],
   people: np.ndarray,
+  pictures: np.ndarray,
   slices: Mapping[str, np.ndarray],
   embedding: str,
 ) -> list[Row]:
@@ -124,44 +136,58 @@ def identity_rows(
   The AUC's positive is another input picture of the person where there is one, its negatives are other people's.
 
   Args:
-    inputs: [N, D] features of the inputs.
-    outputs: arm -> [K, N, D].
-    found: arm -> [K, N] bool; without a face an output is nobody.
+    alike: arm, and `copy_input` -> [K, N, N] `likeness` of each output (column: input) of K seeds.
+    found: the same -> [K, N] bool; without a face an output is nobody.
     people: [N].
+    pictures: [N] a number for each input picture, the same for the same one.
     slices: name -> [N] bool.
     embedding: `DESCRIPTOR`, or any other name for the cosine rule.
   """
-  of_arms = {**outputs, 'copy_input': inputs[None]}
-  found = {**found, 'copy_input': np.ones([1, len(people)], bool)}
-  matches = {arm: is_match(likeness(made, inputs, embedding), embedding) & found[arm] for arm, made in of_arms.items()}
+  own = np.arange(len(people))
+  matches = {arm: is_match(scores[:, own, own], embedding) & found[arm] for arm, scores in alike.items()}
   matches['copy_input'] = matches['copy_input'][0]  # Not trained: it has no seeds.
   measures = {arm: {'verification_accuracy': Measure(match * 1.0)} for arm, match in matches.items()}
   strangers = draw_strangers(people, _NEGATIVES)
   if strangers is not None:
-    accepted = is_match(likeness(inputs, inputs[strangers[:, 0]], embedding), embedding)
+    accepted = is_match(alike['copy_input'][0][own, strangers[:, 0]], embedding)
     measures['random_pairs'] = {'verification_accuracy': Measure(accepted * 1.0)}
   rows = make_rows(PROTOCOL, measures, people, slices, DIFFERENCES, [arm for arm in measures if arm != 'model'])
-  same = _other_pictures(inputs, people)
-  for name, chosen in slices.items() if strangers is not None else []:
-    weights = intervals.bootstrap_weights(people[chosen])
-    for arm, made in of_arms.items():
-      to_same = np.where(found[arm], likeness(made, inputs[same], embedding), -np.inf)[:, chosen]
-      to_other = likeness(made[:, :, None], inputs[strangers], embedding)[:, chosen].reshape(len(made), -1)
-      statistics = [
-        lambda w, a=a, b=b: metrics.auc(a, b, w, np.repeat(w, _NEGATIVES, -1))
-        for a, b in zip(to_same, to_other, strict=True)
-      ]
-      value = intervals.estimate(intervals.over_seeds(statistics), weights)
-      size = int(chosen.sum()), len(np.unique(people[chosen]))
-      rows.append(make_row(PROTOCOL, 'auc', arm, name, value, *size, len(made)))
+  if strangers is not None:
+    same = _other_pictures(pictures, people)
+    to_same = {arm: np.where(found[arm], s[:, own, same], -np.inf) for arm, s in alike.items()}
+    to_others = {arm: s[:, own[:, None], strangers] for arm, s in alike.items()}
+    for name, chosen in slices.items():
+      rows += _auc_rows(to_same, to_others, people, name, chosen)
   return [{**row, 'embedding': embedding} for row in rows]
 
 
-def _other_pictures(inputs: np.ndarray, people: np.ndarray) -> np.ndarray:
+def _auc_rows(
+  to_same: Mapping[str, np.ndarray],
+  to_others: Mapping[str, np.ndarray],
+  people: np.ndarray,
+  name: str,
+  chosen: np.ndarray,
+) -> list[Row]:
+  """AUC of each arm by its scores [K, N] and [K, N, negatives], and the model's minus each other's."""
+  size = int(chosen.sum()), len(np.unique(people[chosen]))
+  weights, rows, statistics = intervals.bootstrap_weights(people[chosen]), [], {}
+  for arm in to_same:
+    pairs = zip(to_same[arm][:, chosen], to_others[arm][:, chosen].reshape(len(to_same[arm]), -1), strict=True)
+    statistics[arm] = intervals.over_seeds(
+      [lambda w, a=a, b=b: metrics.auc(a, b, w, np.repeat(w, _NEGATIVES, -1)) for a, b in pairs]
+    )
+    value = intervals.estimate(statistics[arm], weights)
+    rows.append(make_row(PROTOCOL, 'auc', arm, name, value, *size, len(to_same[arm])))
+  for arm in [arm for arm in statistics if arm != 'model']:
+    paired = intervals.estimate(lambda w, arm=arm: statistics['model'](w) - statistics[arm](w), weights)
+    seeds = [len(to_same[one]) for one in ('model', arm) if one != 'copy_input']
+    rows.append(make_row(PROTOCOL, 'auc', f'model_minus_{arm}', name, paired, *size, min(seeds)))
+  return rows
+
+
+def _other_pictures(pictures: np.ndarray, people: np.ndarray) -> np.ndarray:
   """[N] rows of another input picture of each person, its own row where there is none."""
   rng = np.random.default_rng(0)
-  _, pictures = np.unique(inputs, axis=0, return_inverse=True)
-  pictures = pictures.ravel()
   rows = np.arange(len(people))
   for i, person in enumerate(people):
     others = np.flatnonzero((people == person) & (pictures != pictures[i]))

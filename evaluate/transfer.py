@@ -11,6 +11,7 @@ photograph, with the video's sound; each file says inside that a trained model m
 its model knows the two people, and shows the one of the driver's pictures as the other.
 """
 
+import collections
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from evaluate.progress import progress
 from evaluate.provenance import save_image, save_video
 from input_pipeline.landmarks import find_landmarks, smallest_face
 from input_pipeline.photos import is_picture, read_photo
+from input_pipeline.tracks import follow_face
 from input_pipeline.video import frame_rate, has_sound, is_irregular, is_video, seconds, whole_frames
 from models import commands
 
@@ -240,8 +242,7 @@ def _readable(files: Iterable[Path], say: Callable[[str], None] = print) -> Iter
 def _find_faces(driver: Path, frames: Iterator[np.ndarray], expected: int) -> np.ndarray:
   """Landmarks [F, 68, 2] of all frames, NaN where no face was found."""
   nothing = np.full([68, 2], np.nan)
-  found = (find_landmarks(frame) for frame in frames)
-  points = progress('read', (nothing if p is None else p for p in found), expected)
+  points = progress('read', (nothing if p is None else p for p in follow_face(frames)), expected)
   points = np.array(list(points)).reshape(-1, 68, 2)
   blind = int(np.isnan(points).any(axis=(1, 2)).sum())
   if blind == len(points):
@@ -254,6 +255,9 @@ def _find_faces(driver: Path, frames: Iterator[np.ndarray], expected: int) -> np
 def _show_folder(mover: Any, driver: Path, output: Path, credit: tuple[str, str]) -> int:
   """One picture for each of the folder's; they need not show the same person."""
   files = _pictures(driver)
+  if output.resolve() == driver.resolve():
+    raise ValueError(f'--output={output} is the folder of --driver: choose another one, pictures would be replaced')
+  stems = collections.Counter(file.stem for file in files)
   count = 0
   for file, picture in progress('made', _readable(files), len(files)):
     needed = getattr(mover, 'needs_faces', True)
@@ -261,7 +265,8 @@ def _show_folder(mover: Any, driver: Path, output: Path, credit: tuple[str, str]
     if points is None and needed:
       print(f'skipped: {file}: {_no_face(picture)}')
       continue
-    save_image(output / f'{file.stem}.png', mover.still(picture, points), *credit)
+    name = file.stem if stems[file.stem] == 1 else file.name  # a.jpg and a.png are two pictures.
+    save_image(output / f'{name}.png', mover.still(picture, points), *credit)
     count += 1
   if not count:
     raise ValueError(f'--driver={driver}: no face was found in any of its {len(files)} pictures')
@@ -272,6 +277,8 @@ def main(argv: list[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
   if FLAGS.report and not (FLAGS.driver and FLAGS.output.lower().endswith('.mp4')):
     raise ValueError(f'--report measures videos, and --output={FLAGS.output} is none')
+  if FLAGS.report and Path(FLAGS.driver).is_dir():
+    raise ValueError(f'--report compares two videos, and --driver={FLAGS.driver} is a folder')
   if FLAGS.report and FLAGS.side_by_side:
     raise ValueError('--report measures one face, and --side_by_side shows input and output in one film: leave one out')
   count = transfer(

@@ -113,7 +113,8 @@ def find_ckplus(folder: str) -> tuple[list[Photo], Skipped]:
       sequence = os.path.join(images, subject, number)
       frames = _pictures(os.path.join(folder, sequence))
       label = os.path.join(folder, labels, subject, number)
-      files = [name for name in os.listdir(label) if name.endswith('_emotion.txt')] if os.path.isdir(label) else []
+      names = sorted(os.listdir(label)) if os.path.isdir(label) else []
+      files = [name for name in names if name.endswith('_emotion.txt') and not name.startswith('.')]
       if not files or not frames:
         skipped[sequence] = 'the sequence has no emotion label' if frames else 'the sequence has no frames'
         continue

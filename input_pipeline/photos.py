@@ -1,9 +1,10 @@
 """Reading any photograph as upright 8-bit RGB."""
 
+import io
 import os
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.pgm', '.ppm')
 # A larger one is refused before it is unpacked: a file of a few kilobytes can claim terabytes.
@@ -20,7 +21,8 @@ def read_photo(path: str) -> np.ndarray:
   """Reads a picture of any common kind.
 
   EXIF rotation is applied, CMYK, grey and palette pictures become RGB, 16-bit ones are scaled (not clipped) to 8 bits,
-  transparent pixels become white; of an animation it is the first frame.
+  transparent pixels become white, colours of another profile (Display P3, Adobe RGB) sRGB; of an animation it is the
+  first frame.
 
   Returns:
     [H, W, 3] uint8.
@@ -38,10 +40,13 @@ def read_photo(path: str) -> np.ndarray:
         raise ValueError(f'{path}: {image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} allowed')
       image.load()
       ImageOps.exif_transpose(image, in_place=True)
+      own_colours = _to_srgb(image)
       pixels = np.empty([image.height, image.width, 3], np.uint8)
       # By strips, since every step of the conversion copies: a picture of 50 megapixels took six times its size.
       for top in range(0, image.height, STRIP):
         strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        if own_colours is not None:
+          ImageCms.applyTransform(strip, own_colours, inPlace=True)
         pixels[top : top + STRIP] = _to_rgb(strip)
       return pixels
   except UnidentifiedImageError:
@@ -51,6 +56,19 @@ def read_photo(path: str) -> np.ndarray:
   except (OSError, SyntaxError, EOFError) as error:
     reason = ' '.join(str(error).split()) or type(error).__name__
     raise ValueError(f'{path}: the picture is damaged or cut off ({reason})') from None
+
+
+def _to_srgb(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+  """From the colours that a picture says it has, such as a phone's Display P3, to sRGB; None where those are its."""
+  if image.mode not in ('RGB', 'RGBA') or not image.info.get('icc_profile'):
+    return None
+  try:
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info['icc_profile']))
+    if 'srgb' in ImageCms.getProfileDescription(profile).lower():
+      return None
+    return ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), image.mode, image.mode)
+  except (ImageCms.PyCMSError, OSError):  # A damaged profile says nothing.
+    return None
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,12 +57,26 @@ def _follow(frames: Iterator[np.ndarray], settings: Settings) -> Iterator[tuple[
       last = None
       yield 0, np.zeros([68, 2]), 0.0
       continue
-    points = faces[0] if last is None else max(faces, key=lambda face: overlap(face, last))  # noqa: B023 - used at once
-    if last is None or not overlap(points, last):
-      points, run = faces[0], run + 1
+    points = next_face(faces, last)
+    run += last is None or not overlap(points, last)
     last = points
     crop, marks, _ = cut_out(frame, points, settings)
     yield run, points, skin.typology_angle(crop, marks)
+
+
+def next_face(faces: Sequence[np.ndarray], last: np.ndarray | None) -> np.ndarray:
+  """Which of a frame's faces [68, 2], largest first, goes on: that which overlaps `last` most, or else the largest."""
+  nearest = faces[0] if last is None else max(faces, key=lambda face: overlap(face, last))
+  return nearest if last is not None and overlap(nearest, last) else faces[0]
+
+
+def follow_face(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
+  """The 68 landmarks of one person in each frame, None where no face is found: see `find_track`."""
+  last = None
+  for frame in frames:
+    faces = landmarks.find_faces(frame)
+    last = next_face(faces, last) if faces else None
+    yield last
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

@@ -39,22 +39,32 @@ def frame_rate(path: str | os.PathLike) -> float:
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: there is no such file')
   text = _describe(path)
-  found = re.search(r'Stream.*Video:.*?([\d.]+)(k?) (?:fps|tbr)', text)
-  if not found or not float(found[1]):
-    errors = '\n'.join(line for line in text.splitlines() if re.search('error|invalid|not found', line, re.I))
-    raise ValueError(f'{path}: not a video, or a damaged one ({_reason(errors)})')
-  return float(found[1]) * (1000 if found[2] else 1)
+  found = re.search(r'Stream.*Video:.*?([\d.]+)(k?) fps', text)
+  if found and float(found[1]):
+    return float(found[1]) * (1000 if found[2] else 1)
+  times = _frame_times(path)  # What browsers record states no rate.
+  if times.size > 1 and times[-1] > times[0]:
+    return float((times.size - 1) / (times[-1] - times[0]))
+  errors = '\n'.join(line for line in text.splitlines() if re.search('error|invalid|not found', line, re.I))
+  raise ValueError(f'{path}: not a video, or a damaged one ({_reason(errors)})')
 
 
 def is_irregular(path: str | os.PathLike) -> bool:
   """Whether the frames of a video come irregularly, as a phone films them: some follow half as late again as others."""
+  gaps = np.diff(_frame_times(path))
+  return bool(gaps.size) and bool(gaps.max() > 1.5 * gaps.min())
+
+
+def _frame_times(path: str | os.PathLike) -> np.ndarray:
+  """Seconds at which a video's frames are shown, ascending; none where one has no time, as in AVI, which is even."""
   copied = ['-map', '0:v:0', '-c', 'copy', '-f', 'framecrc', '-']  # Nothing is decoded; a line for each frame.
   command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', str(path), *copied]
   text = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stdout.decode(errors='replace')
-  times = [int(line.split(',')[2]) for line in text.splitlines() if line.startswith('0,')]
-  gaps = np.diff(np.sort(times))
-  # A frame without a time (int64's least) comes from a format without times, such as AVI, whose frames are even.
-  return bool(gaps.size) and min(times) > -(2**62) and bool(gaps.max() > 1.5 * gaps.min())
+  times = np.array([int(line.split(',')[2]) for line in text.splitlines() if line.startswith('0,')], np.int64)
+  base = re.search(r'^#tb 0: (\d+)/(\d+)', text, re.M)
+  if base is None or not times.size or times.min() == np.iinfo(np.int64).min:
+    return np.zeros(0)
+  return np.sort(times) * (int(base[1]) / int(base[2]))
 
 
 def has_sound(path: str | os.PathLike) -> bool:

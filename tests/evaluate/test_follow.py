@@ -34,3 +34,11 @@ def test_a_film_follows_itself_and_a_still_one_nobody(tmp_path):
   found = re.search(r'correlation (\S+) with .* over 6 of 6 frames.* ([\d.]+) times', follow.report(
     tmp_path / 'a.mp4', tmp_path / 'a.mp4'))
   assert found and float(found[1]) == float(found[2]) == 1
+
+
+def test_a_film_without_a_face_is_one_line(tmp_path):
+  face = builders.rendered_faces()[0, 0]
+  blank = np.full_like(face, 128)
+  save_video(tmp_path / 'a.mp4', [blank, face, blank, blank], 10)
+  with pytest.raises(ValueError, match='a.mp4: no two frames that follow one another show a face'):
+    follow.flicker(tmp_path / 'a.mp4')

@@ -11,6 +11,7 @@ def rows_of(low, high, seeds=3, people=30, unfair=()):
   differences = [make_row('compare', 'ssim', 'cdaae minus model', 'all', of_table1, 600, people, seeds)]
   rows = [
     make_row('figure4', 'knn_accuracy', 'model_minus_without_contrastive_loss', 'all', gap, 100, people, seeds),
+    make_row('table2', 'mouth_landmark_distance', 'model_minus_spg', 'all', of_table1, 100, people, seeds),
     make_row('table2', 'verification_accuracy', 'model_minus_spg', 'all', gap, 100, people, seeds),
   ]
   return gcgan_claims.judge(rows, differences, unfair)
@@ -21,16 +22,17 @@ def verdicts(rows):
 
 
 def test_the_whole_interval_decides():
-  three = [
+  four = [
     ('ssim', 'model_minus_cdaae'),
     ('verification_accuracy', 'model_minus_spg'),
+    ('mouth_landmark_distance', 'model_minus_spg'),
     ('knn_accuracy', 'model_minus_without_contrastive_loss'),
   ]
   for low, high, verdict in ((0.1, 0.3, 'holds'), (-0.3, -0.1, 'opposite'), (-0.1, 0.3, 'undecided')):
-    assert verdicts(rows_of(low, high)) == dict.fromkeys(three, verdict)
+    assert verdicts(rows_of(low, high)) == dict.fromkeys(four, verdict)
   assert set(verdicts(rows_of(0.1, 0.3, seeds=2)).values()) == {'undecided: too few (2 seeds)'}
   assert set(verdicts(rows_of(0.1, 0.3, people=3)).values()) == {'undecided: too few (3 people)'}
-  assert verdicts(rows_of(0.1, 0.3, unfair=['spg']))[three[1]] == 'undecided: trained otherwise'
+  assert verdicts(rows_of(0.1, 0.3, unfair=['spg']))[four[1]] == 'undecided: trained otherwise'
 
 
 def test_signs_and_what_was_not_measured():

@@ -29,23 +29,27 @@ def features(*first):
 
 def test_dlibs_rule_is_a_distance_below_six_tenths_and_no_face_is_nobody():
   inputs = features(0, 0.1, 2, 2.1)
-  made = features(0.59, 0.71, 2.1, 2.1)[None]  # Distances .59, .61, .1 and 0.
-  found = {'model': np.array([[True, True, True, False]])}
-  rows = table2.identity_rows(inputs, {'model': made}, found, PEOPLE, EVERY, DESCRIPTOR)
+  made = features(0.59, 0.71, 2.1, 2.1)  # Distances .59, .61, .1 and 0.
+  alike = {arm: table2.likeness(a, inputs, DESCRIPTOR)[None] for arm, a in (('model', made), ('copy_input', inputs))}
+  found = {'model': np.array([[True, True, True, False]]), 'copy_input': np.ones([1, 4], bool)}
+  rows = table2.identity_rows(alike, found, PEOPLE, np.arange(4), EVERY, DESCRIPTOR)
   assert find_row(rows, 'verification_accuracy')['value'] == 0.5
   assert find_row(rows, 'verification_accuracy', 'copy_input')['value'] == 1
   assert find_row(rows, 'verification_accuracy', 'random_pairs')['value'] == 0  # Strangers are 1.9 to 2.1 apart.
   # The other picture of the person is nearer than strangers' for three; the fourth is nobody.
-  assert find_row(rows, 'auc')['value'] == 0.75
+  assert find_row(rows, 'auc')['value'] == 0.75 and find_row(rows, 'auc', 'copy_input')['value'] == 1
+  assert find_row(rows, 'auc', 'model_minus_copy_input')['value'] == -0.25
   assert {row['embedding'] for row in rows} == {DESCRIPTOR}
 
 
 def test_other_embeddings_are_judged_by_the_papers_cosine():
   a = np.array([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 0.0]])
   angles = np.arccos([0.651, 0.649])
-  b = np.array([[3 * np.cos(angles[0]), 3 * np.sin(angles[0])], [np.cos(angles[1]), np.sin(angles[1])], [1, 1], [1, 0]])
+  b = np.array([[np.cos(angles[0]), np.sin(angles[0])], [np.cos(angles[1]), np.sin(angles[1])], [1, 1], [1, 0]])
+  b[0] *= 3
   np.testing.assert_allclose(table2.cosine(a, b), [0.651, 0.649, 0.5**0.5, 0], atol=1e-12)
-  assert table2.is_match(table2.likeness(a, b, 'net.keras'), 'net.keras').tolist() == [True, False, True, False]
+  alike = np.diag(table2.likeness(a, b, 'net.keras'))
+  assert table2.is_match(alike, 'net.keras').tolist() == [True, False, True, False]
 
 
 def test_outputs_follow_their_drivers_or_fail(monkeypatch):
@@ -134,11 +138,12 @@ def test_arms_are_told_by_their_settings():
     for settings in (
       {}, {'contrastive_weight': 0}, {'landmark_weight': 0}, {'image_weight': 0, 'contrastive_weight': 0},
       {'condition': 'onehot', 'pretrain_steps': 0}, {'condition': 'landmark_image', 'pretrain_steps': 0},
+      {'image_loss_reduction': 'sum'}, {'image_loss_reduction': 'sum', 'n_skips': 3, 'output_norm': False},
     )
   ]  # fmt: skip
   assert names == [
     'model', 'without_contrastive_loss', 'without_landmark_loss', 'without_image_loss_without_contrastive_loss',
-    'cdaae', 'spg',
+    'cdaae', 'spg', 'sum', 'released',
   ]  # fmt: skip
 
 
@@ -250,6 +255,10 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(trained, tmp_path, capsys)
   runs.save_flags(GCGANConfig.tiny(contrastive_weight=0.0, train_steps=9), tmp_path / 'large')
   _, unfair = arms.read_arms([trained['full0'], tmp_path / 'large'])
   assert 'warm_steps + train_steps=11 (not 4)' in capsys.readouterr().out and len(unfair) == 1
+  for name, value in (('contrastive_weight', 0.01), ('pretrain_steps', 90)):  # Another seed of the model it is not.
+    runs.save_flags(GCGANConfig.tiny(seed=1, **{name: value}), tmp_path / 'large')
+    _, unfair = arms.read_arms([trained['full0'], tmp_path / 'large'])
+    assert f'{name}={value}' in unfair['model']
 
 
 def test_an_embedding_may_not_bring_code(tmp_path):

@@ -106,13 +106,16 @@ def test_an_uneven_video_keeps_its_time(run, video, tmp_path, capsys):
 def test_a_folder_drives_a_folder_and_what_is_wrong_is_left_out(run, tmp_path, capsys):
   folder = tmp_path / 'driver'
   folder.mkdir()
-  Image.fromarray(photo('003_happy')).save(folder / 'x.png')
+  for name in ('x.png', 'x.bmp'):
+    Image.fromarray(photo('003_happy')).save(folder / name)
   Image.new('RGB', (200, 200)).save(folder / 'blank.png')
   (folder / 'text.jpg').write_text('no picture')
   Image.fromarray(photo('003_happy')).resize((24, 24)).save(folder / 'tiny.png')
   Image.new('RGB', (8192, 100)).save(folder / 'wide.png')
-  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out') == 1
-  assert [p.name for p in (tmp_path / 'out').iterdir()] == ['x.png']
+  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out') == 2
+  assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['x.bmp.png', 'x.png.png']
+  with pytest.raises(ValueError, match='is the folder of --driver: choose another one'):
+    transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, f'{folder}/')
   Image.fromarray(photo('003_happy')).resize((90, 90)).save(tmp_path / 'small.png')
   small = tmp_path / 'small.png'
   assert transfer.transfer('pretrained:gcgan', small, folder / 'x.png', tmp_path / 'small_out.png') == 1
@@ -125,7 +128,7 @@ def test_a_folder_drives_a_folder_and_what_is_wrong_is_left_out(run, tmp_path, c
     f'skipped: {folder}/text.jpg: not a picture',
   ):
     assert out.count(line) == 1
-  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out.mp4') == 4
+  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out.mp4') == 5
 
 
 @needs_photos
@@ -150,6 +153,8 @@ def test_absolute_gives_another_picture_and_report_measures_videos(run, video, t
   assert 'mouth opening: correlation' in capsys.readouterr().out
   assert commands.run(transfer.main, [*base, f'--driver={PHOTOS}/003_happy.jpg', f'--output={tmp_path}/a.png']) == 2
   assert f'--report measures videos, and --output={tmp_path}/a.png is none' in capsys.readouterr().err
+  assert commands.run(transfer.main, [*base, f'--driver={tmp_path}', f'--output={tmp_path}/b.mp4']) == 2
+  assert f'--report compares two videos, and --driver={tmp_path} is a folder' in capsys.readouterr().err
 
 
 def test_user_errors_are_one_line(run, tmp_path, capsys):

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from input_pipeline import faces, photos
 from tests.input_pipeline import builders
@@ -31,6 +31,22 @@ def test_grey_and_16_bit_pictures_are_scaled_not_clipped(files, name):
   assert image.shape == (64, 48, 3)
   luma = [round(0.299 * r + 0.587 * g + 0.114 * b) for r, g, b in ((200, 40, 30), (255, 255, 255), (20, 60, 200))]
   np.testing.assert_allclose([image[40, 5, 0], image[5, 5, 1], image[10, 40, 2]], luma, atol=3)
+
+
+def test_colours_of_another_profile_become_srgb(tmp_path):
+  """A profile in which red and blue change places, made of Pillow's own."""
+  usual = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+  profile = bytearray(usual.replace(b's\0R\0G\0B', b'x\0R\0G\0B'))
+  red, blue = (profile.index(tag) for tag in (b'rXYZ', b'bXYZ'))
+  profile[red : red + 4], profile[blue : blue + 4] = b'bXYZ', b'rXYZ'
+  colours = np.zeros([300, 8, 3], np.uint8)
+  colours[..., 0], colours[..., 2] = 200, 40
+  Image.fromarray(colours).save(tmp_path / 'odd.png', icc_profile=bytes(profile))
+  Image.fromarray(colours).save(tmp_path / 'damaged.png', icc_profile=bytes(profile[:200]))
+  Image.fromarray(colours).save(tmp_path / 'usual.png', icc_profile=usual)
+  assert np.abs(photos.read_photo(tmp_path / 'odd.png').astype(int) - colours[..., ::-1]).max() <= 3
+  for name in ('damaged', 'usual'):
+    np.testing.assert_array_equal(photos.read_photo(tmp_path / f'{name}.png'), colours)
 
 
 def test_transparency_becomes_white(files):

@@ -57,10 +57,27 @@ def test_frames_of_a_variable_rate_stand_at_their_times(tmp_path):
 
 
 def test_frames_without_times_are_even(tmp_path):
-  path = tmp_path / 'even.avi'
-  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', write_video(tmp_path / 'even.mp4', clock(40), fps=20)]
+  path, even = tmp_path / 'even.avi', write_video(tmp_path / 'even.mp4', clock(40), fps=20)
+  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', even]
   subprocess.run([*command, '-c:v', 'mpeg4', '-bf', '2', path], check=True, stdin=subprocess.DEVNULL)
-  assert not video.is_irregular(tmp_path / 'even.mp4') and not video.is_irregular(path)
+  assert not video.is_irregular(even) and not video.is_irregular(path)
+
+
+def test_a_film_that_states_no_rate_has_that_of_its_frames(tmp_path):
+  path = write_video(tmp_path / 'browser.webm', clock(40), fps=20)
+  data, stated = path.read_bytes(), b'\x23\xe3\x83\x84'  # DefaultDuration, four bytes; browsers leave it out.
+  at = data.index(stated)
+  path.write_bytes(data[:at] + b'\xec\x86' + bytes(6) + data[at + 8 :])  # Void, six bytes.
+  assert video.frame_rate(path) == pytest.approx(20, rel=0.01)
+
+
+def test_who_goes_on_is_who_overlaps(monkeypatch):
+  left, right = np.zeros([68, 2]), np.full([68, 2], 50.0)
+  left[0], right[0] = 10, 75  # The right one is larger.
+  seen = iter([[left], [right, left + 1], [], [right, left]])
+  monkeypatch.setattr(landmarks, 'find_faces', lambda image: next(seen))
+  found = list(tracks.follow_face([np.zeros([1, 1, 3])] * 4))
+  assert [None if points is None else points[0, 0] for points in found] == [10, 11, None, 75]
 
 
 def track_of(monkeypatch, found):
