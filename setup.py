@@ -28,7 +28,7 @@ setup(
         'imageio>=2.31',
         'imageio-ffmpeg>=0.4.9',  # Brings its own ffmpeg.
         'matplotlib>=3.7',
-        'pillow>=10.1',
+        'pillow>=11',  # Older ones leave the provenance out of a JPEG.
         'psutil>=5.9',
         'pyarrow>=14,<26',  # 26 wants NumPy 2 and does not declare it.
         'scikit-image>=0.21',

@@ -124,8 +124,12 @@ def measure(model: MorphableModel, photographs: str, faces: int = FACES) -> dict
     matte = embeddings.read_faces(plain, truth)
     gamma = embeddings.GAMMA[embeddings.DESCRIPTOR]
 
+    who = np.array([f.name.split('_')[0] for f in files])[real.found]  # 002_happy.jpg: two pictures of a person.
+    nobody = np.array([f'rendered {seed}' for seed in seeds])
+
     def distance(read):
-      return float(metrics.kernel_distance(read.descriptors, real.descriptors[real.found], gamma=gamma))
+      pair = read.descriptors, real.descriptors[real.found]
+      return float(metrics.kernel_distance(*pair, gamma=gamma, people_a=nobody, people_b=who))
 
     values['photograph_distance'] = (distance(seen), len(photos))
     limits['photograph_distance'] = distance(matte)

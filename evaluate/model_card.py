@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluate.provenance import TRAINED_MODEL, VERSION
 from evaluate.results import read_results, write_value
-from models.runs import load_labels
+from models.runs import load_labels, output_folder
 
 _TITLES = {
   'gcgan': (
@@ -50,13 +50,14 @@ def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, 
     facts: name -> text, more lines of the card's table.
   """
   title, what, paper = _TITLES.get(config.system, (config.system, 'makes pictures of faces', 'see docs'))
-  rendered = config.dataset in ('synthetic', 'synthetic_video', 'synthetic_actors')
+  ours, added = ('synthetic', 'synthetic_video', 'synthetic_actors'), getattr(config, 'auxiliary_dataset', '')
+  rendered = config.dataset in ours and added in ('', *ours)
   data = (
     f"Rendered faces only: {config.identities} people of the project's own face world "
     f'(world seed {config.world_seed}), one in ten of them held out, '
     + (f'with the face model `{Path(config.face_model).name}`, whose licence binds this model too.' if config.face_model
        else 'built from CC0 data (MakeHuman).')
-    if rendered
+    if config.dataset in ours
     else f'The data set `{Path(config.dataset).name}`, prepared by whoever trained this model. Its licence, and the '
     'consent of the people in it, bind this model too; the project cannot know them: **write them here before sharing '
     'it.**'
@@ -65,6 +66,11 @@ def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, 
     data = (
       f"Rendered faces only: two actors of the project's own face world (pair {config.pair}, world seed "
       f'{config.world_seed}), {config.images_per_identity} training frames each.'
+    )
+  if added:
+    data += ' A share of its batches came from ' + (
+      "the project's own rendered people." if added in ours
+      else f'the data set `{Path(added).name}`: its licence, and the consent of the people in it, bind this model too.'
     )
   if config.init_from:
     data += f' Training started from the weights of `{Path(config.init_from).name}`, whose data bind this model too.'
@@ -136,9 +142,10 @@ _HOUSEKEEPING = (
 
 
 def _figures(workdir: str | Path) -> str:
-  if not (Path(workdir) / 'eval' / 'results.json').is_file():
+  measured = output_folder(workdir)
+  if not (measured / 'eval' / 'results.json').is_file():
     return f'Nothing was measured: run `python -m evaluate.main --workdir={workdir}` and export again.'
-  results = read_results(workdir)
+  results = read_results(measured)
   rows = [row for row in results['results'] if '_minus_' not in row['subject'] and row['value'] is not None]
   lines = [
     'On people who were not trained on. Brackets are 95 % intervals of a bootstrap over people and their pictures; '

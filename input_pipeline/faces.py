@@ -52,7 +52,10 @@ def find_face(path: str, settings: Settings) -> Face:
     points = landmarks.find_landmarks(image, settings.landmark_model)
   if points is None:
     return Face('no face found', [])
-  crop, marks, _ = cut_out(image, points, settings, box)
+  try:
+    crop, marks, _ = cut_out(image, points, settings, box)
+  except ValueError as error:  # Landmarks that lie in one place or on one line.
+    return Face(str(error), [])
   return judge(points, settings, skin.typology_angle(crop, marks), box=box)
 
 

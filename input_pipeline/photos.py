@@ -2,14 +2,24 @@
 
 import io
 import os
+import struct
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.pgm', '.ppm')
 # A larger one is refused before it is unpacked: a file of a few kilobytes can claim terabytes.
 MAX_PIXELS = 200_000_000
 STRIP = 256
+_TURNS = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
 
 
 def is_picture(path: str) -> bool:
@@ -35,11 +45,11 @@ def read_photo(path: str) -> np.ndarray:
     raise FileNotFoundError(f'{path}: there is no such file')
   try:
     # Pillow only warns of large pictures, and a warning of damaged EXIF data concerns nobody.
-    with Image.open(path) as image:
-      if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f'{path}: {image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} allowed')
-      image.load()
-      ImageOps.exif_transpose(image, in_place=True)
+    with Image.open(path) as file:
+      if file.width * file.height > MAX_PIXELS:
+        raise ValueError(f'{path}: {file.width} x {file.height} pixels are more than the {MAX_PIXELS:,} allowed')
+      file.load()
+      image = _upright(file)
       own_colours = _to_srgb(image)
       pixels = np.empty([image.height, image.width, 3], np.uint8)
       # By strips, since every step of the conversion copies: a picture of 50 megapixels took six times its size.
@@ -56,6 +66,15 @@ def read_photo(path: str) -> np.ndarray:
   except (OSError, SyntaxError, EOFError) as error:
     reason = ' '.join(str(error).split()) or type(error).__name__
     raise ValueError(f'{path}: the picture is damaged or cut off ({reason})') from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+  """As EXIF says it is to be shown. Pillow's own function writes all of EXIF anew, which damaged tags make fail."""
+  try:
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+  except (OSError, SyntaxError, struct.error, TypeError, ValueError, LookupError):
+    turn = None
+  return image if turn is None else image.transpose(turn)
 
 
 def _to_srgb(image: Image.Image) -> ImageCms.ImageCmsTransform | None:

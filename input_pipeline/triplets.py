@@ -145,7 +145,9 @@ class Triplets:
       name: tf.TensorSpec([count, *kinds[name.split('_')[-1]][0]], kinds[name.split('_')[-1]][1]) for name in names
     }
 
-  def batches(self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1) -> tf.data.Dataset:
+  def batches(
+    self, start: int, stop: int, phase: str, worker: int = 0, workers: int = 1, stream: str = ''
+  ) -> tf.data.Dataset:
     """Batches start..stop-1 of a phase; of each the rows of one worker.
 
     Args:
@@ -154,6 +156,7 @@ class Triplets:
       phase: name of the training phase: each goes through the data in its own order.
       worker: which part of every batch, of `workers` equal ones.
       workers: number of parts.
+      stream: of random draws, where a batch has several samplers.
 
     Raises:
       ValueError: if the batch cannot be cut into that many parts.
@@ -167,7 +170,7 @@ class Triplets:
       pairs = tf.constant(self._training_pairs())
       table = {key: tf.constant(data.index('train')[key]) for key in ('landmarks', 'expression', 'identity')}
     images = data.images('train', size) if data.fits('train', size) else None
-    seeds = steps.phase_seeds(config, phase)
+    seeds = steps.phase_seeds(config, phase + stream)
 
     def load(step: tf.Tensor) -> dict[str, tf.Tensor]:
       index = tf.range(count, dtype=tf.int64)
@@ -225,7 +228,9 @@ class Triplets:
       last = last | {'identity': last['identity'] + people, 'index': last['index'] + own.config.batch_size}
       return {key: tf.concat([first[key], last[key]], axis=0) for key in first}
 
-    both = tf.data.Dataset.zip((own.batches(*steps_and_part), auxiliary.batches(*steps_and_part)))
+    # Draws of their own: else the first of each would be mirrored, moved and tinted alike.
+    last = auxiliary.batches(*steps_and_part, stream='/auxiliary')
+    both = tf.data.Dataset.zip((own.batches(*steps_and_part), last))
     return both.map(join)
 
   def _own(self) -> 'Triplets':

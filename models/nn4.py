@@ -6,7 +6,6 @@ released code (barisgecer/facegan, facenet/src/models/nn4.py; it pools by the ma
 normalisation). It is trained to name the people of a labelled set, or by semi-hard triplets.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from models.face_codes import SIZE, FaceCodes, standardize, to_crop
 from models.layers import Adam, StepDecay
+from models.layers.addons import load_addons
 from models.nn4_config import NN4Config
 from models.system import Batch
 
@@ -161,9 +161,6 @@ class NN4(FaceCodes):
   def _triplet(self, codes: tf.Tensor, labels: tf.Tensor,
                index: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Semi-hard triplets of the global batch: a positive against the nearest negative that is farther away."""
-    with warnings.catch_warnings():  # Addons announces its end of life; we know.
-      warnings.filterwarnings('ignore', message=r'\s*TensorFlow Addons', category=UserWarning)
-      from tensorflow_addons.losses import triplet_semihard_loss  # Here, as its import takes a second.
     codes = tf.math.l2_normalize(codes, axis=1, epsilon=1e-10)
     if self.synchronized:
       # Everybody's codes; gradients flow to this replica's own, and the replicas' gradients are added up.
@@ -174,7 +171,8 @@ class NN4(FaceCodes):
       everybody = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(own))
       labels = replicas.all_reduce(tf.distribute.ReduceOp.SUM, names)
       codes = everybody + own - tf.stop_gradient(own)
-    triplet = triplet_semihard_loss(labels, codes, self.config.margin, distance_metric='squared-L2')
+    semihard = load_addons('losses').triplet_semihard_loss
+    triplet = semihard(labels, codes, self.config.margin, distance_metric='squared-L2')
     # Each replica has the whole loss, or the loss of its own pictures: the mean over replicas either way.
     shown = triplet / self.replicas
     return (triplet if self.synchronized else shown), {'triplet_loss': shown}

@@ -48,22 +48,22 @@ def train_and_evaluate(config: Any, workdir: str | os.PathLike, saved_model: boo
   resume.check_settings(workdir, config, list(phases))
   plan = prepare_devices(config)
   say = print if plan.chief else _quiet
-  with plan.watched():
-    pipeline, samples = _open_data(config, plan, workdir, say)
-    with contextlib.ExitStack() as stack:
+  with contextlib.ExitStack() as stack:
+    with plan.watched():
+      pipeline, samples = _open_data(config, plan, workdir, say)
       if plan.chief:
         stack.enter_context(runs.lock(workdir))
         writes_to = workdir
       else:  # All workers save, since saving reduces variables over them; only the chief's files are kept.
         writes_to = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
       system = Run(config, plan, phases, pipeline, samples, workdir, writes_to, say).train()
-    plan.any_worker(False)  # A barrier: nobody leaves while another still trains.
-  if plan.strategy.num_replicas_in_sync > 1:
-    system = runs.restore(workdir)  # Free of the strategy: reading a spread variable would take all workers.
-  if config.evaluate and plan.chief:
-    evaluate_run(workdir, system, config)
-    if saved_model and not _is_exported(workdir / 'export', int(system.step)):
-      export(workdir, workdir / 'export')
+      plan.any_worker(False)  # A barrier: nobody leaves while another still trains.
+    if plan.strategy.num_replicas_in_sync > 1:
+      system = runs.restore(workdir)  # Free of the strategy: reading a spread variable would take all workers.
+    if config.evaluate and plan.chief:
+      evaluate_run(workdir, system, config)
+      if saved_model and not _is_exported(workdir / 'export', int(system.step)):
+        export(workdir, workdir / 'export')
   return system
 
 

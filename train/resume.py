@@ -22,7 +22,8 @@ def check_settings(workdir: pathlib.Path, config: Any, phases: Sequence[str]) ->
   if runs.is_pretrained(workdir):
     raise ConfigError(f'--workdir={workdir} is a trained model that is only read: --init_from={workdir} starts a run '
                       'from it, with a --workdir of its own', ())
-  if config.init_from and not (runs.locate(config.init_from) / 'flags.cfg').is_file():
+  begun = [phase for phase in phases if runs.checkpoint_steps(workdir, phase)]
+  if config.init_from and not begun and not (runs.locate(config.init_from) / 'flags.cfg').is_file():
     raise ConfigError(f'init_from={config.init_from} holds no run: train that first, or name another with '
                       '--init_from=RUN', ('init_from',))
   if not (workdir / 'flags.cfg').is_file():
@@ -30,7 +31,6 @@ def check_settings(workdir: pathlib.Path, config: Any, phases: Sequence[str]) ->
   old = runs.load_config(workdir)
   if old.system != config.system:
     raise ConfigError(f'--workdir={workdir} holds a run of {old.system}, not of {config.system}: choose another', ())
-  begun = [phase for phase in phases if runs.checkpoint_steps(workdir, phase)]
   open_phases = phases[phases.index(begun[-1]):] if begun else phases
   changed = differences(old, config)
   refused = [name for name, (before, now) in changed.items()

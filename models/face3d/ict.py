@@ -1,6 +1,7 @@
 """Reads the meshes of ICT-FaceKit (MIT licence, https://github.com/ICT-VGL/ICT-FaceKit, folder `FaceXModel`)."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def read_obj(path: Path, faces: bool = True) -> tuple[np.ndarray, np.ndarray]:
   try:
     with opened as stream:
       data = stream.read(_MOST_BYTES + 1)
-  except (EOFError, gzip.BadGzipFile) as error:
+  except (EOFError, gzip.BadGzipFile, zlib.error) as error:
     raise ValueError(f'mesh {path} is damaged: {error}') from None
   if len(data) > _MOST_BYTES:
     raise ValueError(f'mesh {path} is larger than {_MOST_BYTES >> 20} MiB')

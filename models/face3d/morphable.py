@@ -20,6 +20,7 @@ import dataclasses
 import functools
 import math
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +175,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f'has a header that promises {size} bytes where {entry.file_size - stream.tell()} follow')
           data = np.frombuffer(stream.read(size), dtype)
           arrays[name] = data.reshape(shape[::-1]).T if fortran else data.reshape(shape)
-      except (ValueError, SyntaxError, zipfile.BadZipFile, EOFError, OSError) as error:
+      except (ValueError, SyntaxError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ValueError(f'face model {path}: array {name!r} {str(error).splitlines()[0]}') from None
   return arrays
 

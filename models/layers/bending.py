@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from models.layers.addons import load_addons
 from models.layers.warping import cubic_sample, warp
 
 __all__ = ['FaceBend', 'bend', 'bend_flow']
@@ -68,8 +69,6 @@ def bend_flow(points: tf.Tensor, goals: tf.Tensor, size: int) -> tf.Tensor:
   Returns:
     [B, S, S, 2] as in `models.layers.warping`: offsets in units in which 2 is from the first to the last column.
   """
-  from tensorflow_addons.image import interpolate_spline  # Here, as its import takes a second.
-
   line = np.linspace(-1, 1, _FRAME)
   frame = np.unique([(x, y) for x in line for y in line if 1 in (abs(x), abs(y))], axis=0)
   line = (2 * np.arange(size) + 1) / size - 1
@@ -79,5 +78,5 @@ def bend_flow(points: tf.Tensor, goals: tf.Tensor, size: int) -> tf.Tensor:
   points, goals = (tf.cast(x, tf.float32) for x in (points, goals))
   known = tf.concat([goals, tf.repeat(frame, count, axis=0)], axis=1)
   pull = tf.concat([points - goals, tf.zeros([count, frame.shape[1], 2])], axis=1)
-  flow = interpolate_spline(5 * known, pull, 5 * tf.repeat(grid, count, axis=0), 2, _SMOOTHING)
+  flow = load_addons('image').interpolate_spline(5 * known, pull, 5 * tf.repeat(grid, count, axis=0), 2, _SMOOTHING)
   return tf.reshape(flow, [-1, size, size, 2]) * size / (size - 1)

@@ -128,6 +128,8 @@ def test_the_card_gives_data_use_and_figures_with_intervals(exported):
   started = GCGANConfig.tiny(init_from='/home/me/photos_run')
   card = model_card(exported, started, 2, {})
   assert 'No photograph' not in card and 'from the weights of `photos_run`' in card
+  card = model_card(exported, GCGANConfig.tiny(auxiliary_dataset='/home/me/friends'), 2, {})
+  assert 'No photograph' not in card and 'rendered faces only' not in card and 'data set `friends`: its' in card
 
 
 def test_a_wrong_answer_is_not_exported(run):

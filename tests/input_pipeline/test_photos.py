@@ -1,10 +1,11 @@
 import re
+import struct
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from input_pipeline import faces, photos
 from tests.input_pipeline import builders
@@ -47,6 +48,17 @@ def test_colours_of_another_profile_become_srgb(tmp_path):
   assert np.abs(photos.read_photo(tmp_path / 'odd.png').astype(int) - colours[..., ::-1]).max() <= 3
   for name in ('damaged', 'usual'):
     np.testing.assert_array_equal(photos.read_photo(tmp_path / f'{name}.png'), colours)
+
+
+def test_a_damaged_tag_costs_no_picture_and_not_its_turn(tmp_path):
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = 6
+  exif[ExifTags.Base.XResolution] = 72.0
+  data = exif.tobytes()
+  rational, text = (struct.pack('>HH', ExifTags.Base.XResolution, kind) for kind in (5, 2))
+  assert rational in data
+  Image.new('RGB', (40, 30)).save(tmp_path / 'odd.jpg', exif=data.replace(rational, text))
+  assert photos.read_photo(tmp_path / 'odd.jpg').shape == (40, 30, 3)
 
 
 def test_transparency_becomes_white(files):

@@ -143,8 +143,8 @@ def test_an_auxiliary_data_set_fills_the_end_of_a_batch(tmp_path):
   mixed = triplets.Triplets(GCGANConfig.tiny(**settings, auxiliary_dataset=str(other), auxiliary_share=0.25))
   batch = batches(mixed, 3, 4, 'train')[0]
   own, rest = (
-    batches(triplets.Triplets(GCGANConfig.tiny(**settings | {'batch_size': n, 'dataset': str(path)})), 3, 4, 'train')[0]
-    for n, path in ((6, faces), (2, other))
+    batches(triplets.Triplets(GCGANConfig.tiny(**settings | {'batch_size': n, 'dataset': str(path)})), 3, 4, phase)[0]
+    for n, path, phase in ((6, faces, 'train'), (2, other, 'train/auxiliary'))
   )
   for key in batch:
     if key not in ('identity', 'index'):

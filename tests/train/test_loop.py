@@ -125,8 +125,14 @@ def test_a_finished_run_says_so_and_is_evaluated(undisturbed, tmp_path, capsys, 
   from evaluate.intervals import Estimate
   from evaluate.results import make_row
   row = make_row('toy', 'ssim', 'model', 'all', Estimate(0.5, 0.4, 0.6), 3, 2)
-  monkeypatch.setitem(evaluate.EVALUATIONS, 'toy', lambda model, config, output_dir: [row])
   workdir = copy(undisturbed, tmp_path / 'run')
+
+  def evaluation(model, config, output_dir):
+    with pytest.raises(OSError, match='is in use by'):  # Nobody else gets in before all of it is written.
+      runs.check_free(workdir)
+    return [row]
+
+  monkeypatch.setitem(evaluate.EVALUATIONS, 'toy', evaluation)
   # Only whether it evaluates differs; nothing else may.
   text = (workdir / 'flags.cfg').read_text().replace('--evaluate=false', '--evaluate=true')
   (workdir / 'flags.cfg').write_text(text)

@@ -159,7 +159,34 @@ def _changed(**new):
   return make
 
 
+def _compressed(change):
+  """A compressed file of which `change` edits the bytes."""
+  def make(model, folder):
+    path = folder / 'packed.npz'
+    np.savez_compressed(path, **model)
+    path.write_bytes(change(bytearray(path.read_bytes())))
+    return str(path)
+  return make
+
+
+def _flip(data):
+  data[60:90] = bytes(30)
+  return data
+
+
+def _mark(offset, value):
+  """Sets a byte of the first entry in the file's own header and in the table at its end."""
+  def change(data):
+    for signature, shift in ((b'PK\x03\x04', 0), (b'PK\x01\x02', 2)):
+      data[data.index(signature) + offset + shift] = value
+    return data
+  return change
+
+
 HOSTILE = {
+  'damaged bytes': (_compressed(_flip), 'array'),
+  'encrypted': (_compressed(_mark(6, 1)), 'encrypted'),
+  'unknown compression': (_compressed(_mark(8, 99)), 'compression'),
   'pickled object': (_changed(mean=np.array([_Bomb()], object)), 'pickled Python objects'),
   'a pickle': (_plain_pickle, 'not an .npz'),
   'oversized header': (_header, 'promises 8000000000000 bytes'),
@@ -211,5 +238,8 @@ def test_ict_folder_problems(tmp_path):
     load_face_model(str(tmp_path))
   (tmp_path / 'generic_neutral_mesh.obj').unlink()
   (tmp_path / 'generic_neutral_mesh.obj.gz').write_bytes(gzip.compress(b'v 0 0 0\n' * 9)[:-6])
+  with pytest.raises(ValueError, match='damaged'):
+    load_face_model(str(tmp_path))
+  (tmp_path / 'generic_neutral_mesh.obj.gz').write_bytes(gzip.compress(b'v 0 0 0\n' * 9)[:10] + bytes([7] * 30))
   with pytest.raises(ValueError, match='damaged'):
     load_face_model(str(tmp_path))
