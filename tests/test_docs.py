@@ -8,7 +8,10 @@ import shlex
 
 import pytest
 
+from evaluate.provenance import read_provenance
+
 ROOT = pathlib.Path(__file__).parent.parent
+PHOTOS = ROOT.parent / 'shared' / 'data' / 'clear' / 'london'
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 COMMAND = re.compile(r'python (?:-m )(\S+\.\S+)(.*)')
 
@@ -100,6 +103,17 @@ def test_the_lines_of_the_face_world_run():
   exec(re.search(r'^```python\n(.*?)^```', (ROOT / 'docs/face_world.md').read_text(), re.S | re.M)[1], names)
   assert {name: value.shape for name, value in names['pictures'].items()} == {
     'image': (2, 192, 192, 3), 'mask': (2, 192, 192, 1), 'landmarks': (2, 68, 2)}
+
+
+@pytest.mark.skipif(not PHOTOS.exists(), reason=f'{PHOTOS} is not there')
+def test_the_lines_of_the_first_picture_run(tmp_path, monkeypatch):
+  (tmp_path / 'PHOTOS').mkdir()
+  for path in sorted(PHOTOS.glob('*.jpg'))[:4]:  # Two people, so one pair.
+    (tmp_path / 'PHOTOS' / path.name).symlink_to(path.absolute())
+  monkeypatch.chdir(tmp_path)
+  exec(re.search(r'^```python\n(.*?)^```', (ROOT / 'docs/transfer.md').read_text(), re.S | re.M)[1], {})
+  assert read_provenance('gcgan_transfer.png')['model'] == 'Personae gcgan'
+  assert [path.name for path in (tmp_path / 'runs' / 'smiles').iterdir()] == ['002_neutral.jpg']
 
 
 @pytest.mark.parametrize(['results', 'flagfile', 'page', 'protocol'], [
