@@ -76,8 +76,8 @@ def test_people_whom_a_run_knows_are_named(three):
   assert unseen.known(three[0], late, shown) == ['person_2', 'person_3']
   assert unseen.write_note(['person_2', 'person_3'], 2).startswith('2 of the 2 people shown are no strangers')
   assert not unseen.known(three[0], late, unseen.people_of(late, late.dataset, 'test')) and not unseen.write_note([], 2)
-  # The model that comes along saw 540 people of the first world, among them the 30 whom a smaller one holds out.
-  world = GCGANConfig(init_from='pretrained:gcgan')
+  # The model that comes along saw 540 people of the world with seed 1, among them the 30 whom a smaller one holds out.
+  world = GCGANConfig(init_from='pretrained:gcgan', world_seed=1)
   assert len(unseen.known('run', world, unseen.people_of(world, 'synthetic', 'test'))) == 30
-  other = GCGANConfig(init_from='pretrained:gcgan', world_seed=1)
+  other = GCGANConfig(init_from='pretrained:gcgan')
   assert not unseen.known('run', other, unseen.people_of(other, 'synthetic', 'test'))
