@@ -1,12 +1,13 @@
 """Augmentation: every sample is moved, warped and coloured by numbers drawn from (seed, step)."""
 
+import types
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from input_pipeline import alignment
-from models.layers.addons import load_addons
 
 # A warp is a smooth field between the vectors of a grid of this size: another shape of a face, not of a lip.
 WARP_GRID = 5
@@ -76,7 +77,7 @@ def _warp_landmarks(landmarks: tf.Tensor, warp: tf.Tensor) -> tf.Tensor:
   points = goals
   for _ in range(3):  # The field is smooth and small: each round divides the error by ten or more.
     pixels = tf.clip_by_value(((points + 1) * size - 1) / 2, 0.0, size - 1.0)
-    points = goals - load_addons('image').interpolate_bilinear(warp, pixels, indexing='xy')
+    points = goals - _image_addons().interpolate_bilinear(warp, pixels, indexing='xy')
   return tf.reshape(points, tf.shape(landmarks))
 
 
@@ -103,7 +104,7 @@ def change_images(images: tf.Tensor, changes: dict[str, tf.Tensor]) -> tf.Tensor
   if 'warp' in changes:
     # Addons' flow is (y, x), in pixels, and is subtracted.
     flow = tf.repeat(changes['warp'][..., ::-1], images.shape[1], axis=0)
-    flat = load_addons('image').dense_image_warp(flat, -flow * size / 2)
+    flat = _image_addons().dense_image_warp(flat, -flow * size / 2)
   images = tf.reshape(flat, tf.shape(images))
   if 'melanin' in changes:
     images = _darken_skin(images, changes['melanin'])
@@ -121,3 +122,12 @@ def _darken_skin(images: tf.Tensor, melanin: tf.Tensor) -> tf.Tensor:
   skin = tf.clip_by_value((redness - SKIN_REDNESS[0]) / (SKIN_REDNESS[1] - SKIN_REDNESS[0]), 0, 1)
   density = melanin[:, None, None, None, None] * skin * tf.constant(MELANIN)
   return 2 * light * tf.exp(-density) - 1
+
+
+def _image_addons() -> types.ModuleType:
+  """`tensorflow_addons.image`, imported where it is needed, as that takes a second."""
+  with warnings.catch_warnings():  # Addons announces its end of life; we know.
+    warnings.filterwarnings('ignore', message=r'\s*TensorFlow Addons', category=UserWarning)
+    from tensorflow_addons import image
+
+  return image
