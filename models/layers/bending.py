@@ -74,7 +74,7 @@ def bend_flow(points: tf.Tensor, goals: tf.Tensor, size: int) -> tf.Tensor:
 
   Args:
     points: [B, 68, 2] landmarks, x and y in [-1, 1] from edge to edge of the picture.
-    goals: [B, P, 2] where they are to lie.
+    goals: [B, 68, 2] where they are to lie.
     size: height and width S of the pictures.
   Returns:
     [B, S, S, 2] as in `models.layers.warping`: offsets in units in which 2 is from the first to the last column.
