@@ -43,13 +43,13 @@ def two_people(
   """
   output_dir, pipeline = Path(output_dir), pipeline or PIPELINES[config.system](config)
   scene = make_scene(model, pipeline, pairs or None)
-  save_figures(output_dir, model, pipeline, scene)
+  save_figures(output_dir, model, scene)
   print(f'reading faces in {len(scene.subjects)} x {len(scene.inputs)} pictures', flush=True)
   faces = read_scene(scene)
   measures = {subject: values for subject, values in _measures(scene, faces).items() if values}
   rows = make_rows(PROTOCOL, measures, scene.stretches, scene.slices, TRUTH, BASELINES)
   followed = _motions(scene, faces)
-  rows += _follow_rows(scene, followed) + diversity_rows(scene)
+  rows += _follow_rows(scene, followed) + flicker_rows(scene) + diversity_rows(scene)
   rows += identity_rows(PROTOCOL, scene, faces, inception_weights)
   save_samples(output_dir / 'samples.npz', _names(config, scene), scene.stretches, measures, scene.slices)
   # What is no mean over frames, for `evaluate.paper`.
@@ -84,7 +84,6 @@ def _measures(scene: Scene, faces: Mapping[str, Faces]) -> dict[str, dict[str, M
       measures[subject] |= compare_with_truth(pictures, scene.truth, face, mouth)
       measures[subject]['mouth_landmark_error'] = mouth_error(faces[subject], faces['truth'])
       measures[subject]['sharpness'] = Measure(metrics.laplacian_energy(pictures, face), energy)
-  moved = frame_changes(scene.inputs, scene.clips)
   for subject, pictures in scene.subjects.items():
     measures[subject]['face_found'] = Measure(faces[subject].found * 1.0)
     if scene.silhouettes:
@@ -92,8 +91,9 @@ def _measures(scene: Scene, faces: Mapping[str, Faces]) -> dict[str, dict[str, M
       overlap, union = ((f(exact, shown)).sum((1, 2)) * 1.0 for f in (np.logical_and, np.logical_or))
       measures[subject]['silhouette_iou'] = Measure(overlap / np.maximum(union, 1))
     if subject != 'copy_input':
-      measures[subject]['flicker'] = Measure(frame_changes(pictures, scene.clips), moved)
       measures[subject]['background_change'] = Measure(_mean_change(pictures, scene.inputs, scene.background))
+  if scene.truth is None:
+    measures['copy_input']['mask_iou'] = mask_steadiness(~scene.background, scene.clips)
   measures['model'] |= {
     'cycle_l1': Measure(_mean_change(scene.cycles, scene.inputs) / 127.5),
     'cycle_ssim': Measure(metrics.ssim(scene.cycles, scene.inputs)),
@@ -131,6 +131,13 @@ def frame_changes(pictures: np.ndarray, clips: np.ndarray) -> np.ndarray:
   return np.concatenate([[0.0], np.where(clips[1:] == clips[:-1], changes, 0.0)])
 
 
+def mask_steadiness(masks: np.ndarray, clips: np.ndarray) -> Measure:
+  """How masks [N, S, S] bool overlap those of the frames before, where these are of the same clip: their IoU."""
+  before, after, same = masks[:-1], masks[1:], (clips[1:] == clips[:-1]) & masks[1:].any((1, 2))
+  shares = (before & after).sum((1, 2)) / np.maximum((before | after).sum((1, 2)), 1)
+  return Measure(np.append(0.0, np.where(same, shares, 0.0)), np.append(0.0, same * 1.0))
+
+
 def _mean_change(first: np.ndarray, second: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
   """[N] mean absolute difference in levels of 255, over the pixels of `masks` [N, S, S] where given."""
   change = np.abs(first.astype(np.float32) - second).mean(-1)
@@ -166,6 +173,17 @@ def _follow_rows(scene: Scene, followed: Mapping[str, Mapping[str, np.ndarray]])
         value = intervals.estimate(correlation_of(found[subject][chosen], found['input'][chosen]), weights)
         rows.append(make_row(PROTOCOL, metric, subject, name, value, chosen.sum(), 1))
   return rows
+
+
+def flicker_rows(scene: Scene) -> list[Row]:
+  """How much the pictures of the film change from frame to frame, over how much the input's do."""
+  film = scene.film
+  moved = frame_changes(film.inputs, film.clips)
+  measures = {
+    subject: {'flicker': Measure(frame_changes(pictures, film.clips), moved)}
+    for subject, pictures in film.subjects.items()
+  }
+  return make_rows(PROTOCOL, measures, film.stretches, {'all': np.ones(len(moved), bool)}, (), ())
 
 
 def pairwise(images: np.ndarray) -> np.ndarray:

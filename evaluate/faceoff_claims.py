@@ -208,8 +208,8 @@ def _spread(claim: Claim, baseline: Mapping[int, Judged]) -> float | None:
 def decide(sign: int, gap: Estimate, spread: float | None) -> str:
   """What a gap allows to say of a claim: it `holds`, the `opposite` does, or it is `undecided`, and why.
 
-  A claim that nothing is gained (sign 0) holds if the interval ends below `MARGIN`, .01 of SSIM: the variant is no
-  better by more than that. A gap that shows nothing is not enough: few frames show nothing of any gain.
+  A claim that nothing is gained (sign 0) holds if the interval and the spread end below `MARGIN`, .01 of SSIM: the
+  variant is no better by more than that. A gap that shows nothing is not enough: few frames show nothing of any gain.
 
   Args:
     sign: of the claim, see `Claim`.
@@ -221,7 +221,7 @@ def decide(sign: int, gap: Estimate, spread: float | None) -> str:
   if spread is None:
     return 'undecided: one seed of the baseline'
   if sign == 0 and gap.high < MARGIN:
-    return 'holds'
+    return 'holds' if gap.high + spread < MARGIN else 'undecided: another seed may turn it'
   if gap.low <= 0 <= gap.high or abs(gap.value) <= spread:
     within = 'other frames' if gap.low <= 0 <= gap.high else 'another seed'
     return f'undecided: {within} may turn it'

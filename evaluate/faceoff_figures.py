@@ -1,4 +1,4 @@
-"""Face-off to look at: the held-out frames as a sheet, and as a film of input, output and truth."""
+"""Face-off to look at: the held-out frames as a sheet, and a film of input, output and truth."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ _SAMPLES = 16
 _TILE = 256  # Pixels of a picture in the film.
 
 
-def save_figures(folder: Path, model: Any, pipeline: Any, scene: Scene) -> None:
-  """Writes `sheet.png`, frames spread over the held-out ones, and `translation.mp4`, all of them in the order of time.
+def save_figures(folder: Path, model: Any, scene: Scene) -> None:
+  """Writes `sheet.png`, frames spread over the held-out ones, and `translation.mp4`, the scene's film.
 
   Args:
     folder: where to.
     model: the model, for what the files say inside.
-    pipeline: its `TwoDomains`.
     scene: the frames.
   """
   label = {'model': model.config.system, 'version': model_version(model.step)}
@@ -35,8 +34,11 @@ def save_figures(folder: Path, model: Any, pipeline: Any, scene: Scene) -> None:
     [f'{scene.clips[i]} {scene.frames[i]}{turned[i]}{", unseen pose" * bool(unseen[i])}' for i in chosen],
     **label,
   )
+  film = scene.film
+  shown = {'input': film.inputs, 'output': film.subjects['model']}
+  shown |= {'truth': film.subjects['truth']} if 'truth' in film.subjects else {}
   frames = (
-    make_grid(np.stack([images[i] for images in columns.values()])[None], [''], list(columns), _TILE, margin=0)
-    for i in range(len(scene.inputs))
+    make_grid(np.stack([images[i] for images in shown.values()])[None], [''], list(shown), _TILE, margin=0)
+    for i in range(len(film.inputs))
   )
-  save_video(folder / 'translation.mp4', frames, pipeline.frame_rate, **label)
+  save_video(folder / 'translation.mp4', frames, film.rate, **label)

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from evaluate import motion
+from evaluate.paste import smoothstep
 from input_pipeline import alignment, face_squares, masks
 from input_pipeline.face_tracks import SMOOTHING
 
@@ -154,5 +155,4 @@ class Translator:
 def _edges(size: int) -> np.ndarray:
   """[size, size]: 1, falling smoothly to 0 at the edge."""
   place = np.abs((2 * np.arange(size) + 1) / size - 1)
-  x = np.clip((1 - np.maximum(place[:, None], place)) / _FADE, 0, 1)
-  return x * x * (3 - 2 * x)
+  return smoothstep((1 - np.maximum(place[:, None], place)) / _FADE)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 from evaluate.provenance import to_uint8
+from input_pipeline.actors import FILM_RATE
 from input_pipeline.alignment import denormalize
 
 # Neighbouring frames are nearly one: the bootstrap draws stretches of so many seconds; frames, where no rate is known.
@@ -17,6 +18,24 @@ _BATCH = 16
 _CLIPS = ('near', 'far')  # Of rendered actors.
 _REFERENCES = 40  # Training frames that show who a person is.
 _DIFFERENT = 12  # Levels of 255 by which a person differs from what is behind.
+
+
+class Film(NamedTuple):
+  """F frames of A in a row, and what follows them. Pictures are uint8 [F, S, S, 3].
+
+  Attributes:
+    inputs: frames of A.
+    subjects: as of `Scene`, without `copy_input`.
+    clips: [F] names of the clips.
+    stretches: [F] which frames the bootstrap draws together.
+    rate: frames a second.
+  """
+
+  inputs: np.ndarray
+  subjects: dict[str, np.ndarray]
+  clips: np.ndarray
+  stretches: np.ndarray
+  rate: float
 
 
 class Scene(NamedTuple):
@@ -43,6 +62,8 @@ class Scene(NamedTuple):
     truth_landmarks: [N, 68, 2] pixels.
     silhouettes: subject -> [N, S, S] bool, where its pictures show the person, and `exact`, where they should; empty
       where nobody knows.
+    rate: frames a second of `inputs`.
+    shot: of rendered actors, whose frames here may be far apart, a film of all frames of some seconds.
   """
 
   inputs: np.ndarray
@@ -64,6 +85,14 @@ class Scene(NamedTuple):
   truth: np.ndarray | None = None
   truth_landmarks: np.ndarray | None = None
   silhouettes: dict[str, np.ndarray] = {}  # noqa: RUF012 - nobody writes into it
+  rate: float = 25.0
+  shot: Film | None = None
+
+  @property
+  def film(self) -> Film:
+    """What there is to see in motion."""
+    others = {name: pictures for name, pictures in self.subjects.items() if name != 'copy_input'}
+    return self.shot or Film(self.inputs, others, self.clips, self.stretches, self.rate)
 
   @property
   def size(self) -> int:
@@ -113,6 +142,7 @@ def make_scene(model: Any, pipeline: Any, count: int | None = None) -> Scene:
   background = batch['a_mask'][..., 0] == 0
   if pipeline.rendered:
     known, background = _known(batch, pipeline, to_uint8(outputs), chosen)
+    known['shot'] = _shoot(model, pipeline)
   return Scene(
     inputs=to_uint8(seen['a']),
     outputs=to_uint8(outputs),
@@ -129,7 +159,27 @@ def make_scene(model: Any, pipeline: Any, count: int | None = None) -> Scene:
     nearest=to_uint8(pipeline.pictures('b', 'train', chosen)),
     background=background,
     references={d: _references(pipeline, d) for d in ('a', 'b')},
+    rate=pipeline.frame_rate,
     **known,
+  )
+
+
+def _shoot(model: Any, pipeline: Any) -> Film:
+  """The film of rendered actors."""
+  batch = pipeline.film()
+  seen = _in_batches(model.crop, batch['a'], batch['a_mask'])
+  subjects = {
+    'model': _in_batches(lambda x: model.translate(x, 'a2b'), seen),
+    'nearest_target_frame': pipeline.pictures('b', 'train', find_nearest(batch['a_landmarks'], pipeline)),
+    'truth': batch['truth'],
+  }
+  clips, frames = np.zeros(len(seen), int), np.arange(len(seen))
+  return Film(
+    to_uint8(seen),
+    {name: to_uint8(pictures) for name, pictures in subjects.items()},
+    np.full(len(seen), 'film'),
+    stretches_of(clips, frames, stretch_length(FILM_RATE)),
+    FILM_RATE,
   )
 
 

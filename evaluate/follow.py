@@ -62,17 +62,20 @@ def flicker(path: str | Path) -> tuple[float, np.ndarray]:
   if not (seen[1:] & seen[:-1]).any():
     raise ValueError(f'{path}: no two frames that follow one another show a face: its flicker cannot be measured')
   steady = iter(gaussian_filter1d(points[seen], _SMOOTHING, axis=0))
-  crops, masks = [], []
+  total, pixels, before = 0.0, 0, None
   for frame, has_face in zip(whole_frames(path, _silent), seen, strict=True):  # Again, since all would fill the memory.
+    now = None
     if has_face:
       place = next(steady)
       matrix = alignment.align(place, 'similarity', 0.8, _SIZE)
-      crops.append(alignment.warp(frame, matrix, _SIZE).astype(np.float32))
-      masks.append(skin(alignment.transform_points(place, matrix), _SIZE))
-  both = np.array([a & b for a, b in zip(masks, masks[1:], strict=False)])
-  both &= (np.diff(np.flatnonzero(seen)) == 1)[:, None, None]  # Not across a gap.
-  changes = np.abs(np.diff(crops, axis=0)).mean(axis=-1)
-  return float(changes[both].mean()), points
+      crop = alignment.warp(frame, matrix, _SIZE).astype(np.float32)
+      now = crop, skin(alignment.transform_points(place, matrix), _SIZE)
+    if now and before:
+      both = now[1] & before[1]
+      total += float(np.abs(now[0] - before[0]).mean(axis=-1)[both].sum())
+      pixels += int(both.sum())
+    before = now
+  return total / max(pixels, 1), points
 
 
 def report(driver: str | Path, output: str | Path) -> str:

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from evaluate import motion
 from evaluate.embeddings import read_faces
-from evaluate.paste import Face
+from evaluate.paste import Face, sample, smoothstep
 from input_pipeline import alignment, boxes, face_squares
 from input_pipeline.face_tracks import SMOOTHING
 
@@ -151,31 +151,20 @@ class ByPictures:
     size = self._config.image_size
     here = alignment.transform_points(self._places, self._matrix)
     there = here if moved is None else alignment.transform_points(here, moved)
-    shown, rebuilt = _sample(crop.astype(np.float32), there), _sample(self._rebuilt.astype(np.float32), here)
+    shown, rebuilt = sample(crop, there), sample(self._rebuilt, here)
     error = ndimage.gaussian_filter(self._crop - self._rebuilt.astype(np.float32), (0.08 * size, 0.08 * size, 0))
     unit = 1 / np.linalg.norm(self._matrix[0, :2])  # Pixels of the photograph in one of the crop.
     change = shown - rebuilt
     apart = ndimage.gaussian_filter(np.abs(change).mean(axis=-1), 0.02 * size * unit)
-    keep = _smoothstep((_REPLACED - apart) / (_REPLACED - _ADDED))[..., None]
+    keep = smoothstep((_REPLACED - apart) / (_REPLACED - _ADDED))[..., None]
     photo = self._picture[self._part]
-    new = keep * (photo + change) + (1 - keep) * (shown + _sample(error, here))
+    new = keep * (photo + change) + (1 - keep) * (shown + sample(error, here))
     # A square without corners, so that it is not seen as one.
     out = np.maximum(*((np.abs((2 * p + 1) / size - 1) ** 3).sum(-1) ** (1 / 3) for p in (here, there)))
-    mask = _smoothstep((1 - out) / _FADE)[..., None]
+    mask = smoothstep((1 - out) / _FADE)[..., None]
     result = self._picture.copy()
     result[self._part] = np.rint(np.clip(mask * new + (1 - mask) * photo, 0, 255))
     return result
-
-
-def _smoothstep(x: np.ndarray) -> np.ndarray:
-  x = np.clip(x, 0, 1)
-  return x * x * (3 - 2 * x)
-
-
-def _sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-  """[S, S, C] at places [H, W, 2] (x, y), cubic; edge pixels repeat."""
-  there = [places[..., 1], places[..., 0]]
-  return np.stack([ndimage.map_coordinates(c, there, order=3, mode='nearest') for c in np.moveaxis(image, -1, 0)], -1)
 
 
 MOVERS: dict[str, Any] = {'gcgan': ByLandmarks, 'facecycle': ByPictures}

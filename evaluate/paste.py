@@ -114,19 +114,19 @@ class Face:
     pull = self._warp(points, count)
     there = alignment.transform_points(grid, matrix)
     if flow is not None:
-      moved = there + _sample(flow * (len(crop) - 1) / 2, there)
+      moved = there + sample(flow * (len(crop) - 1) / 2, there)
       within = self._mask(points, matrix, grid)[..., None]
       pull += within * (alignment.transform_points(moved, alignment.invert(self._matrix)) - grid - pull)
-    shown = _sample(crop, there)
+    shown = sample(crop, there)
     source = alignment.transform_points(grid + pull, self._matrix)
-    change = shown - _sample(self._rebuilt, source)
+    change = shown - sample(self._rebuilt, source)
     unit = self._unit / (high - low)[0] * count
     size = gaussian_filter(np.abs(change).mean(axis=-1), 0.04 * unit)
-    keep = gaussian_filter(_smoothstep((_REPLACED - size) / (_REPLACED - _ADDED)), 0.02 * unit)
+    keep = gaussian_filter(smoothstep((_REPLACED - size) / (_REPLACED - _ADDED)), 0.02 * unit)
     keep = (1 - (1 - keep) * self._inside(_grow(points[48:60], 1.6), count, 0.05))[..., None]
     mask = self._mask(points, matrix, grid)[..., None]
     weight = 1 - mask * (1 - keep)
-    add = mask * (keep * change + (1 - keep) * (shown + _sample(self._corrected, source)))
+    add = mask * (keep * change + (1 - keep) * (shown + sample(self._corrected, source)))
     return self._blend(np.concatenate([pull, weight, add], axis=-1))
 
   def _grid(self, count: int) -> np.ndarray:
@@ -154,7 +154,7 @@ class Face:
     size = self._config.image_size
     crop = alignment.transform_points(grid, matrix)
     edge = np.minimum(crop, size - 1 - crop).min(axis=-1) / (size / 12)
-    return self._inside(_outline(points), len(grid), 0.08) * _smoothstep(edge)
+    return self._inside(_outline(points), len(grid), 0.08) * smoothstep(edge)
 
   def _inside(self, outline: np.ndarray, count: int, feather: float) -> np.ndarray:
     """[count, count]: 1 inside an outline [P, 2] (pixels), 0 outside; `feather` in units of the eyes' distance."""
@@ -162,7 +162,7 @@ class Face:
     outline = (outline - low) / (high - low) * count - 0.5
     inside = polygon2mask((count, count), outline[:, ::-1]).astype(np.float32)
     blurred = gaussian_filter(inside, feather * self._unit / (high - low)[0] * count)
-    return _smoothstep((blurred - 0.15) / 0.7)
+    return smoothstep((blurred - 0.15) / 0.7)
 
   def _blend(self, coarse: np.ndarray) -> np.ndarray:
     """The picture times `weight` plus `add`, warped by `pull`; `coarse` [K, K, 6] holds them over the box."""
@@ -199,13 +199,14 @@ def _grow(outline: np.ndarray, factor: float) -> np.ndarray:
   return centre + factor * (outline - centre)
 
 
-def _smoothstep(x: np.ndarray) -> np.ndarray:
+def smoothstep(x: np.ndarray) -> np.ndarray:
+  """From 0 at 0 to 1 at 1, level at both ends."""
   x = np.clip(x, 0, 1)
   return x * x * (3 - 2 * x)
 
 
-def _sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-  """[S, S, 3] at places [K, K, 2] (x, y), cubic; the edge pixels repeat."""
+def sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+  """A picture [S, S, C] at places [H, W, 2] (x, y), float32, cubic; the edge pixels repeat."""
   channels = [
     map_coordinates(image[..., c].astype(np.float32), [places[..., 1], places[..., 0]], order=3, mode='nearest')
     for c in range(image.shape[-1])

@@ -6,6 +6,7 @@
     python -m evaluate.transfer --model=RUN --driver=MOTION.mp4 --output=OUT.mp4
 
 The driver is a picture, a folder of pictures (the output is a folder too, or a video of 25 frames a second) or a video.
+Where the source is a folder, each person in it is shown so, in a folder.
 Without a driver FaceCycle shows the person without expression and from the front. The face is shown anew in its
 photograph, with the video's sound; each file says inside that a trained model made it. Face-off takes the driver alone:
 its model knows the two people, and shows the one of the driver's pictures as the other.
@@ -37,7 +38,8 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string('model', None, 'A run (its --workdir), an exported model, or pretrained:NAME.',
                     flag_values=FLAGS, required=True)
 flags.DEFINE_string(
-  'source', '', 'Photograph of the person to show; none for face-off, whose model knows whom it shows.',
+  'source', '', 'Photograph of the person to show, or a folder of them, one picture a person; none for face-off, whose '
+  'model knows whom it shows.',
   flag_values=FLAGS
 )
 flags.DEFINE_string(
@@ -69,6 +71,7 @@ flags.DEFINE_bool(
 _FOLDER_FPS = 25.0
 _VIDEO_SIZE = 1920  # pixels of a video's longer side
 _PICTURES = ('.png', '.jpg', '.jpeg')
+_SUFFIXES = {'nobody': '.png', 'picture': '.png', 'folder': '', 'video': '.mp4'}
 _WANTED = {system: mover.wanted for system, mover in MOVERS.items()} | {'faceoff': Translator.wanted}
 
 
@@ -85,9 +88,10 @@ def transfer(
 
   Args:
     model: a run, an exported model, or `pretrained:NAME`.
-    source: a photograph; '' for face-off.
+    source: a photograph, or a folder of them: each by itself; '' for face-off.
     driver: a photograph, a folder of photographs, or a video; '' for the neutral, frontal face by FaceCycle.
-    output: a picture for a picture, a folder (or .mp4) for a folder, an .mp4 for a video.
+    output: a picture for a picture, a folder (or .mp4) for a folder, an .mp4 for a video; a folder of these for a
+      folder of sources.
     landmark_transfer: `relative` or `absolute`, see the flag.
     direction: of face-off, see the flag.
     side_by_side: of face-off, see the flag.
@@ -97,18 +101,46 @@ def transfer(
     FileNotFoundError: if a file is missing.
     ValueError: if there is no face, the output's name does not fit the driver, or the model cannot do it.
   """
-  kind, driver, output = _check_names(driver, output), Path(driver), Path(output)
+  people = Path(source).is_dir() if str(source) else False
+  kind, driver, output = _check_names(driver, output, people), Path(driver), Path(output)
   if not str(source):
     return _translate(model, kind, driver, output, direction, side_by_side)
-  picture = read_photo(str(source))
+  if is_video(Path(source)):
+    raise ValueError(f'--source={source} is a video: the person to show is a photograph, a frame of it for instance')
+  opened = open_model(model, _WANTED)
+  if opened[0].system == 'faceoff':
+    raise ValueError(f'--source={source}: --model={model} knows whom it shows: give --driver alone')
+  if not people:
+    return _show(opened, Path(source), read_photo(str(source)), kind, driver, output, landmark_transfer)
+  if output.resolve() == Path(source).resolve():
+    raise ValueError(f'--output={output} is the folder of --source: choose another one, pictures would be replaced')
+  files = _pictures(Path(source), '--source')
+  names, count = _names(files), 0
+  for file, picture in _readable(files):
+    try:
+      shown = output / f'{names[file]}{_SUFFIXES[kind]}'
+      count += _show(opened, file, picture, kind, driver, shown, landmark_transfer)
+    except _NoFaceError as error:
+      print(f'skipped: {error}')
+  if not count:
+    raise ValueError(f'--source={source}: no face was found in any of its {len(files)} pictures')
+  return count
+
+
+class _NoFaceError(ValueError):
+  """The source shows nobody."""
+
+
+def _show(
+  opened: Any, source: Path, picture: np.ndarray, kind: str, driver: Path, output: Path, landmark_transfer: str
+) -> int:
+  """As `transfer`, of one photograph."""
   if output.suffix.lower() == '.mp4':
     picture = _fit_video(picture, source)
   points = find_landmarks(picture)
   if points is None:
-    raise ValueError(f'--source={source}: {_no_face(picture)}')
-  config, version, functions = open_model(model, _WANTED)
-  if config.system == 'faceoff':
-    raise ValueError(f'--source={source}: --model={model} knows whom it shows: give --driver alone')
+    raise _NoFaceError(f'--source={source}: {_no_face(picture)}')
+  config, version, functions = opened
   mover = MOVERS[config.system](picture, points, config, functions, landmark_transfer)
   if mover.enlargement > 1.05:
     print(f'--source={source}: its face is small: the model sees it enlarged {mover.enlargement:.1f} times; a larger '
@@ -185,8 +217,8 @@ def _write_film(
   return save_video(output, progress('made', made, count), fps, *credit, sound)
 
 
-def _check_names(driver: str | Path, output: str | Path) -> str:
-  """`picture`, `folder` or `video`, what the driver is, or `nobody`."""
+def _check_names(driver: str | Path, output: str | Path, people: bool) -> str:
+  """`picture`, `folder` or `video`, what the driver is, or `nobody`; `people`: whether the sources are several."""
   path, output = Path(driver), Path(output)
   if not str(driver):
     kind = 'nobody'
@@ -195,7 +227,9 @@ def _check_names(driver: str | Path, output: str | Path) -> str:
   else:
     kind = 'folder' if path.is_dir() else 'video' if is_video(path) else 'picture'
   allowed = {'nobody': _PICTURES, 'picture': _PICTURES, 'folder': ('', '.mp4'), 'video': ('.mp4',)}[kind]
-  if output.suffix.lower() not in allowed:
+  if people and output.suffix:
+    raise ValueError(f'--output={output} does not fit a source that is a folder: a folder is needed')
+  if not people and output.suffix.lower() not in allowed:
     names = ' or '.join(name or 'a folder' for name in allowed)
     what = 'one picture without a driver' if kind == 'nobody' else f'a driver that is a {kind}'
     raise ValueError(f'--output={output} does not fit {what}: {names} is needed')
@@ -223,11 +257,17 @@ def _frames(driver: Path, kind: str, say: Callable[[str], None] = print) -> Iter
   return (picture for _, picture in _readable(_pictures(driver), say))
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _pictures(folder: Path, flag: str = '--driver') -> list[Path]:
   files = sorted(p for p in folder.iterdir() if is_picture(str(p)))
   if not files:
-    raise ValueError(f'--driver={folder}: the folder holds no pictures')
+    raise ValueError(f'{flag}={folder}: the folder holds no pictures')
   return files
+
+
+def _names(files: list[Path]) -> dict[Path, str]:
+  """What their outputs are called: a.jpg and a.png are two pictures."""
+  stems = collections.Counter(file.stem for file in files)
+  return {file: file.stem if stems[file.stem] == 1 else file.name for file in files}
 
 
 def _readable(files: Iterable[Path], say: Callable[[str], None] = print) -> Iterator[tuple[Path, np.ndarray]]:
@@ -257,16 +297,14 @@ def _show_folder(mover: Any, driver: Path, output: Path, credit: tuple[str, str]
   files = _pictures(driver)
   if output.resolve() == driver.resolve():
     raise ValueError(f'--output={output} is the folder of --driver: choose another one, pictures would be replaced')
-  stems = collections.Counter(file.stem for file in files)
-  count = 0
+  names, count = _names(files), 0
   for file, picture in progress('made', _readable(files), len(files)):
     needed = getattr(mover, 'needs_faces', True)
     points = find_landmarks(picture) if needed else None
     if points is None and needed:
       print(f'skipped: {file}: {_no_face(picture)}')
       continue
-    name = file.stem if stems[file.stem] == 1 else file.name  # a.jpg and a.png are two pictures.
-    save_image(output / f'{name}.png', mover.still(picture, points), *credit)
+    save_image(output / f'{names[file]}.png', mover.still(picture, points), *credit)
     count += 1
   if not count:
     raise ValueError(f'--driver={driver}: no face was found in any of its {len(files)} pictures')

@@ -4,7 +4,8 @@ An actor is filmed by a camera that stands still, in one light before one backgr
 Expression, speech, gaze and pose move on smooth random walks (`talking_heads`), and so does the head's place. A differs
 from B in sex, from C in the length of hair, from D in scale; these are the face-off paper's pairs. With each frame
 come exact masks of face and person, landmarks and pose; and B, C and D are rendered with A's held-out motion too,
-which is the truth of the translation.
+which is the truth of the translation. Frames are as far apart as `frame_rate` says, so that few show much; a short
+film of A, and of the others doing the same, has all its frames: whoever sees it sees flicker.
 """
 
 import dataclasses
@@ -28,6 +29,9 @@ from models.face3d.shading import Light
 
 KIND = 'synthetic_actors'
 PAIRS = {'A2B': 'AB', 'A2C': 'AC', 'A2D': 'AD'}
+FILM_RATE = 25.0
+_FILM = 250  # Frames at most: ten seconds.
+_CLIPS = ('train', 'near', 'far', 'film')
 _FRAMES_PER_SHARD = 128
 _FIRST_SEED = 3 * 2**21  # Of the people: nobody of another rendered data set is among them.
 _OLDEST = 55.0
@@ -86,13 +90,15 @@ class World:
     """Names and lengths of the clips of a split, in the order of its rows."""
     if split == 'train':
       return {'train': self.made_from['frames']}
+    if split == 'film':
+      return {'film': self.made_from['film_frames']}
     far = self.made_from['test_frames'] // 2
     return {'near': self.made_from['test_frames'] - far, 'far': far}
 
   @property
   def splits(self) -> dict[str, list[int]]:
-    """Frames of each shard. `truth` is the actor with A's motion of the split `test`."""
-    names = ('train', 'test', *['truth'] * (self.actor != 'A'))
+    """Frames of each shard. `truth` is the actor with A's motion of the split `test`; in `film` all do as A does."""
+    names = ('train', 'test', 'film', *['truth'] * (self.actor != 'A'))
     return {name: shards.shard_sizes(sum(self.clips(name).values()), _FRAMES_PER_SHARD) for name in names}
 
 
@@ -111,6 +117,7 @@ def settings(config: Any, actor: str) -> dict[str, Any]:
     'actor': actor,
     'frames': config.images_per_identity,
     'test_frames': config.test_frames,
+    'film_frames': min(_FILM, config.test_frames),
     'frame_rate': config.frame_rate,
     'largest_yaw': config.largest_yaw,
     'crop_size': config.load_size,
@@ -136,7 +143,7 @@ def describe(config: Any) -> list[str]:
   lines = [
     f'rendered actors {" and ".join(PAIRS[config.pair])}: {config.images_per_identity:,} + {config.test_frames:,} '
     f'frames each, {config.frame_rate:g} a second, heads turn by up to {config.largest_yaw:g} degrees, and by up to '
-    f'{_BEYOND * config.largest_yaw:g} in half of the held-out frames'
+    f'{_BEYOND * config.largest_yaw:g} in half of the held-out frames; and a film of A, {FILM_RATE:g} frames a second'
   ]
   for actor in PAIRS[config.pair]:
     path = dataset_path(config, actor)
@@ -207,7 +214,7 @@ def draw_motion(world: World, performer: str, clip: str, count: int) -> dict[str
   Args:
     world: whose seed, frame rate and largest turn count.
     performer: of `ROLES`.
-    clip: train, near or far; in the last one heads turn beyond what training shows.
+    clip: train, near, far or film; in `far` heads turn beyond what training shows.
     count: T.
 
   Returns:
@@ -215,8 +222,9 @@ def draw_motion(world: World, performer: str, clip: str, count: int) -> dict[str
     tilting); shift [T, 2] (10 cm) and nearness [T, 1], where the head is, as seen from where it rests.
   """
   made = world.made_from
-  place = 4 * ('train', 'near', 'far').index(clip) + list(ROLES).index(performer)
-  step = talking_heads.FRAME_RATE / made['frame_rate']
+  place = 4 * _CLIPS.index(clip) + list(ROLES).index(performer)
+  rate = FILM_RATE if clip == 'film' else made['frame_rate']
+  step = talking_heads.FRAME_RATE / rate
   moments = max(4, math.ceil((count - 1) * step) + 1)
   sizes = {'images_per_identity': moments, 'frames_per_track': moments}
   heads = talking_heads.World(sizes | {key: made[key] for key in ('world_seed', 'largest_yaw')}, world.face_model)
@@ -231,7 +239,7 @@ def draw_motion(world: World, performer: str, clip: str, count: int) -> dict[str
   motion['expression'] = np.clip(motion['expression'], 0.0, 1.2)
   motion['angles'] *= _BEYOND if clip == 'far' else 1.0
   random = worlds.generator(made['world_seed'], 43, place)
-  walks = talking_heads.walk(random, count, _SMOOTH * made['frame_rate'], 3)
+  walks = talking_heads.walk(random, count, _SMOOTH * rate, 3)
   motion |= {'shift': walks[:, :2] * _SWAY, 'nearness': 1 + walks[:, 2:] * _NEARNESS}
   return {name: value.astype(np.float32) for name, value in motion.items()}
 
@@ -290,7 +298,8 @@ def render(model: MorphableModel, parameters: Mapping[str, np.ndarray], size: in
 def make_examples(split: str, shard: int, *, world: World) -> Iterator[dict[str, Any]]:
   """Renders the frames of one shard."""
   actor = world.actor
-  performer, name = ('A', f'{actor} as A') if split == 'truth' else (actor, actor)
+  as_a = split in ('truth', 'film') and actor != 'A'
+  performer, name = ('A', f'{actor} as A') if as_a else (actor, actor)
   clips = world.clips(split)
   drawn = [draw_motion(world, performer, clip, count) for clip, count in clips.items() if count]
   files = [f'{name}/{clip}#{number:06d}' for clip, count in clips.items() for number in range(count)]

@@ -239,8 +239,8 @@ class Tracks:
       track = steps.shuffled(element, len(found.start), seeds)
       noise = self._noise(seeds, step, 3)
       frames = tf.gather(length, track)
-      first = _pick(noise[:, 0], frames)
-      second = tf.math.floormod(first + 1 + _pick(noise[:, 1], tf.maximum(frames - 1, 1)), frames)
+      first = steps.pick(noise[:, 0], frames)
+      second = tf.math.floormod(first + 1 + steps.pick(noise[:, 1], tf.maximum(frames - 1, 1)), frames)
       begin = tf.gather(start, track)
       chosen = tf.gather(rows, tf.concat([begin + first, begin + second], axis=0))
       return chosen, noise[:, 2] < self.config.p_flip
@@ -264,8 +264,8 @@ class Tracks:
         element += step // batches * (len(people) - batches * count)
       person = steps.shuffled(element, len(people), seeds)
       noise = tf.concat(tf.split(self._noise(seeds, step, 4), 2, axis=1), axis=0)
-      track = tf.gather(first_track, person) + _pick(noise[:, 0], tf.gather(track_count, person))
-      chosen = tf.gather(start, track) + _pick(noise[:, 1], tf.gather(length, track))
+      track = tf.gather(first_track, person) + steps.pick(noise[:, 0], tf.gather(track_count, person))
+      chosen = tf.gather(start, track) + steps.pick(noise[:, 1], tf.gather(length, track))
       return tf.gather(rows, chosen), tf.zeros([self.config.batch_size], tf.bool)
 
     return choose
@@ -376,8 +376,3 @@ class Tracks:
     )
     images, landmarks = talking_heads.render(model, changed, self.config.image_size)
     return (images / np.float32(127.5) - 1).astype(np.float32), landmarks
-
-
-def _pick(noise: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-  """Whole numbers [B] below count [B], from noise [B] in [0, 1)."""
-  return tf.minimum(tf.cast(noise * tf.cast(count, tf.float32), tf.int64), count - 1)

@@ -108,7 +108,8 @@ class TwoDomains:
 
     Args:
       domain: a or b.
-      split: train or test; of rendered B also truth, which is B with A's motion of the split test, row by row.
+      split: train or test; of rendered actors also film, in which B does as A does, and of B truth, which is B with
+        A's motion of the split test, row by row.
     """
     side = self.sides[domain]
     return np.flatnonzero(side.data.index(split)['identity'] == side.person)
@@ -213,13 +214,13 @@ class TwoDomains:
         element = step * count + tf.range(count, dtype=tf.int64)
         place = tf.math.floormod(steps.shuffled(element, epoch, seeds), frames)
       else:
-        place = _pick(noise[:, 3], frames)
+        place = steps.pick(noise[:, 3], frames)
       chosen = tf.gather(rows, place)[own]
       if kept is None:
         found = [data.read('train', chosen, load_size), data.read('train', chosen, load_size, self._mask, 1)]
       else:
         found = [tf.gather(images, chosen) for images in kept]
-      top, left = (_pick(noise[own, i], load_size - size + 1) for i in (0, 1))
+      top, left = (steps.pick(noise[own, i], load_size - size + 1) for i in (0, 1))
       flip = (noise[own, 2] < 0.5) & config.augment_flip
       image, mask = (cut_out(pictures, top, left, flip, size) for pictures in found)
       image, mask = steps.to_float(image), tf.cast(mask > 127, tf.float32)
@@ -259,6 +260,20 @@ class TwoDomains:
       turned = batch['a_pose'][:, :2]
       batch['unseen'] = ((turned < low) | (turned > high)).any(axis=1)
     return batch
+
+  def film(self) -> dict[str, np.ndarray]:
+    """All frames of the film of rendered actors, `actors.FILM_RATE` a second.
+
+    Returns:
+      a and a_mask, frames of A; truth, B doing the same; a_landmarks: as of `held_out`.
+    """
+    frames = np.arange(self.count('a', 'film'))
+    return {
+      'a': self.pictures('a', 'film', frames),
+      'a_mask': self.masks_of('a', 'film', frames),
+      'a_landmarks': self.labels_of('a', 'film', frames)['landmarks'],
+      'truth': self.pictures('b', 'film', frames),
+    }
 
   def _spread(self, domain: str, count: int) -> np.ndarray:
     frames = self.count(domain, 'test')
@@ -330,8 +345,3 @@ def _change(image: tf.Tensor, mask: tf.Tensor, changes: dict[str, tf.Tensor]) ->
   moves = changes | {'gains': tf.zeros_like(changes['gains'])}
   moved = augmentation.change_images(tf.repeat(mask, 3, axis=-1)[:, None], moves)[:, 0, ..., :1]
   return augmentation.change_images(image[:, None], changes)[:, 0], tf.cast(moved > 0.5, tf.float32)
-
-
-def _pick(noise: tf.Tensor, count: int) -> tf.Tensor:
-  """Whole numbers [B] below count, from noise [B] in [0, 1)."""
-  return tf.minimum(tf.cast(noise * tf.cast(count, tf.float32), tf.int64), count - 1)

@@ -169,7 +169,7 @@ def prepare(
     raise ValueError(f'--input={folder}: no picture was found{cause}')
   if 0 < limit < len(listed):
     listed = [listed[i] for i in sorted(np.random.default_rng(0).choice(len(listed), limit, replace=False))]
-  stats = [_stamp(os.path.join(folder, photo.file)) for photo in listed]
+  stats = [shards.stamp(os.path.join(folder, photo.file)) for photo in listed]
   fingerprint = {
     'kind': 'photographs',
     'pictures': len(listed),
@@ -265,10 +265,6 @@ def prepare(
   )
   shards.remove_parts(output, '.detected-')
   return statistics
-
-
-def _stamp(path: str) -> list[int]:
-  return [os.path.getsize(path), os.stat(path).st_mtime_ns] if os.path.isfile(path) else []
 
 
 def _median(values: Sequence[float]) -> float:

@@ -200,7 +200,7 @@ def prepare_tracks(
   listed, skipped = clips.list_clips(layout, folder, manifest)
   if 0 < limit < len(listed):
     listed = [listed[i] for i in sorted(np.random.default_rng(0).choice(len(listed), limit, replace=False))]
-  stats = [[_stamp(os.path.join(folder, file)) for file in clip.frames or (clip.file,)] for clip in listed]
+  stats = [[shards.stamp(os.path.join(folder, file)) for file in clip.frames or (clip.file,)] for clip in listed]
   made_from = {
     'kind': 'tracks',
     'layout': layout,
@@ -278,11 +278,6 @@ def prepare_tracks(
   )
   shards.remove_parts(output, '.detected-')
   return statistics
-
-
-def _stamp(path: str) -> list[int]:
-  stat = os.stat(path)
-  return [stat.st_size, stat.st_mtime_ns]
 
 
 def _typology(rows: Sequence[Row]) -> dict[str, float]:

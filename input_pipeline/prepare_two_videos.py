@@ -191,7 +191,7 @@ def prepare_two_videos(
     'test_fraction': test_fraction,
     'a': os.path.basename(found[0].file),
     'b': os.path.basename(found[1].file),
-    'files': shards.digest([[os.path.basename(file), *_stamp(file)] for file in read]),
+    'files': shards.digest([[os.path.basename(file), *shards.stamp(file)] for file in read]),
   }
   existed = os.path.isdir(output)
   with shards.exclusive(output):
@@ -254,11 +254,6 @@ def prepare_two_videos(
   for number in range(2):
     os.unlink(os.path.join(output, f'.detected-{number:06d}'))
   return statistics
-
-
-def _stamp(path: str) -> list[int]:
-  stat = os.stat(path)
-  return [stat.st_size, stat.st_mtime_ns]
 
 
 def _read_found(

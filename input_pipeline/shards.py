@@ -71,6 +71,11 @@ def remove_parts(folder: str, prefix: str) -> None:
     path.unlink(missing_ok=True)
 
 
+def stamp(path: str) -> list[int]:
+  """Bytes and time of a file, by which it is known again; nothing of one that is missing."""
+  return [os.path.getsize(path), os.stat(path).st_mtime_ns] if os.path.isfile(path) else []
+
+
 def digest(value: Any) -> str:
   """A short hash of a JSON-able value, for names and fingerprints."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -87,3 +87,8 @@ def shuffled(element: tf.Tensor, count: int, seeds: Sequence[int]) -> tf.Tensor:
 def to_float(image: tf.Tensor) -> tf.Tensor:
   """uint8 -> float32 in [-1, 1]."""
   return tf.cast(image, tf.float32) / 127.5 - 1
+
+
+def pick(noise: tf.Tensor, count: Any) -> tf.Tensor:
+  """Whole numbers [B] below count (one, or [B]), from noise [B] in [0, 1)."""
+  return tf.minimum(tf.cast(noise * tf.cast(count, tf.float32), tf.int64), count - 1)

@@ -134,17 +134,17 @@ def read_video(path: str | os.PathLike, rate: float = 0, strict: bool = True) ->
 
 
 def whole_frames(path: str | os.PathLike, say: Callable[[str], None] = print) -> Iterator[np.ndarray]:
-  """The frames of a video [H, W, 3] uint8; of a damaged one those before the damage, and one line about it.
+  """The frames of a video [H, W, 3] uint8; of a damaged one those that can be decoded, and one line about it.
 
   Raises:
     ValueError: if there is no whole frame.
   """
   count = 0
   try:
-    for frame in read_video(path):
+    for frame in read_video(path, strict=False):
       yield frame
       count += 1
   except ValueError as error:
     if not count:
       raise
-    say(f'{error}: the frames before are used')
+    say(f'{error}: these are used')

@@ -1,14 +1,18 @@
-"""What README and docs say is so: links lead somewhere, commands exist and take the flags and values that are shown."""
+"""What README and docs say is so: links lead somewhere, commands run, and take the flags and values that are shown."""
 
 import importlib
 import json
 import pathlib
 import re
 import shlex
+import subprocess
 
 import pytest
+from PIL import Image
 
-from evaluate.provenance import read_provenance
+from evaluate.provenance import read_provenance, save_video
+from models.commands import run
+from tests.input_pipeline import builders
 
 ROOT = pathlib.Path(__file__).parent.parent
 PHOTOS = ROOT.parent / 'shared' / 'data' / 'clear' / 'london'
@@ -38,6 +42,13 @@ def own_flags(module: str) -> set[str]:
   return set(importlib.import_module(module).FLAGS)
 
 
+def as_bash_reads(arguments: str) -> list[str]:
+  """The words of a command, with the files that its patterns stand for."""
+  printed = subprocess.run(['bash', '-O', 'failglob', '-c', f'printf "%s\\n" {arguments}'], cwd=ROOT, check=True,
+                           capture_output=True, text=True)
+  return printed.stdout.splitlines()
+
+
 def test_the_pages_show_every_command():
   shown = {module for _, module, _ in commands()}
   files = [path for room in ('input_pipeline', 'train', 'evaluate', 'models') for path in (ROOT / room).rglob('*.py')]
@@ -59,7 +70,8 @@ def test_command_takes_the_flags_that_are_shown(page, module, arguments, monkeyp
     return
   if module == 'train.sweep':
     from train import flags
-    flagfiles = [file for pattern in given if not pattern.startswith('-') for file in ROOT.glob(pattern)]
+    given = as_bash_reads(arguments)
+    flagfiles = [word.partition(':')[0] for word in given if not word.startswith('-')]
     extra = [word for word in given if word.startswith('-') and word[2:].partition('=')[0] not in own_flags(module)]
     assert flagfiles
     for file in flagfiles:
@@ -87,6 +99,63 @@ def test_flags_in_the_text_exist(page):
   known = known.union(*(own_flags(module) for _, module, _ in commands() if module != 'train.main'))
   for flag in re.findall(r'`--([a-z_]+)', page.read_text()):
     assert flag in known, f'{page.name} speaks of --{flag}'
+
+
+def run_block(page: str, mark: str, more: dict[str, list[str]]) -> None:
+  """Runs the commands of the first bash block of a page that holds `mark`, three folds for five, with more flags."""
+  block = next(b for b in re.findall(r'^```bash\n(.*?)^```', (ROOT / page).read_text(), re.S | re.M) if mark in b)
+  block = re.sub('^for k in 1 2 3 4 5; do\n(.*?)^done\n', lambda loop: ''.join(
+    loop[1].replace('$k/5', '$k/3').replace('$k', k) for k in '123'), block, flags=re.S | re.M)
+  for line in block.splitlines():
+    match = COMMAND.match(line)
+    if match is None:
+      assert line.startswith('tensorboard'), line
+      continue
+    words = [str(path) for word in shlex.split(match[2])
+             for path in (sorted(pathlib.Path().glob(word)) if '*' in word else [word])]
+    words = [f'--flagfile={ROOT}/{word[11:]}' if word.startswith('--flagfile=') else word for word in words]
+    assert run(importlib.import_module(match[1]).main, [match[1], *words, *more.get(match[1], [])]) == 0, line
+
+
+@pytest.mark.slow
+def test_the_commands_for_photographs_run(tmp_path, monkeypatch):
+  """README's, with rendered people for photographs and a moment of training, from the files' names to five folds."""
+  monkeypatch.setenv('HOME', str(tmp_path))  # Where the rendered people go.
+  monkeypatch.chdir(tmp_path)
+  for number, faces in enumerate(builders.rendered_faces()):
+    for expression, face in zip(('neutral', 'happy'), faces, strict=True):
+      for name in (f'FLAT/{number}_{expression}.jpg', f'PHOTOS/{number}/{expression}.jpg'):
+        path = pathlib.Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(path, quality=95)
+  faces = builders.rendered_faces()
+  save_video(pathlib.Path('MOTION.mp4'), iter(faces[1].repeat(2, axis=0)), 25, 'gcgan', '0')
+  Image.fromarray(faces[0, 0]).save('WHO.jpg')
+  short = ['--identities=8', '--images_per_identity=6', '--warm_steps=1', '--train_steps=1', '--steps_per_execution=1',
+           '--balance_skin=false']
+  run_block('README.md', 'evaluate.export', {'train.main': short})
+  assert pathlib.Path('OUT.mp4').exists() and pathlib.Path('EXPORT/1/saved_model.pb').exists()
+  pathlib.Path('PHOTOS').rename('TREE')
+  pathlib.Path('FLAT').rename('PHOTOS')
+  exec(re.search(r'^```python\n(.*?)^```', (ROOT / 'docs/photographs.md').read_text(), re.S | re.M)[1], {})
+  run_block('README.md', 'evaluate.folds', {'train.main': short})
+  results = json.loads(pathlib.Path('runs/folds-eval/results.json').read_text())
+  assert {row['count'] for row in results['results'] if row['metric'] == 'ssim' and row['slice'] == 'all'} == {6}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page, module, arguments', [c for c in commands() if c[1] in ('train.main', 'train.sweep')])
+def test_training_is_rehearsed_as_shown(page, module, arguments, tmp_path, monkeypatch):
+  """Dry-runs what needs no data; what trains on a DATA of somebody's is run on other data elsewhere."""
+  if re.search('DATA|data/|LFW|IJB', arguments):
+    pytest.skip('it needs a data set')
+  monkeypatch.chdir(ROOT)
+  given = as_bash_reads(arguments)
+  rest = [word for word in given if word.startswith('-') and not word.startswith(('--seeds', '--dry_run'))]
+  swept = dict.fromkeys(word.partition(':')[0] for word in given if not word.startswith('-'))
+  for flagfile in [[f'--flagfile={path}'] for path in swept] or [[]]:
+    words = [*flagfile, *rest, f'--workdir={tmp_path}/run', '--dry_run']
+    assert run(importlib.import_module('train.main').main, ['train.main', *words]) == 0
 
 
 def test_the_ten_lines_of_python_run(tmp_path, monkeypatch):
@@ -125,3 +194,9 @@ def test_tables_are_the_measured_ones(results, flagfile, page, protocol):
   measured = json.loads((ROOT / f'docs/results/{results}.json').read_text())
   assert f'--train_steps={measured["step"]}\n' in (ROOT / flagfile).read_text()  # Of the flagfile as it is.
   assert summary(measured['results'], protocol) in (ROOT / f'docs/{page}.md').read_text()
+
+
+def test_the_renderers_table_is_the_measured_one():
+  from train.benchmark_renderer import table
+  measured = json.loads((ROOT / 'docs/results/renderer.json').read_text())
+  assert table(measured['results']) in (ROOT / 'docs/performance.md').read_text()

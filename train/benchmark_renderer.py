@@ -49,12 +49,7 @@ def measure(config: Any = None, sizes: tuple[int, ...] = IMAGE_SIZES, triangles:
         row |= {f'{name}_ms': float(np.median(wall)), f'{name}_quartiles_ms': np.percentile(wall, [25, 75]).tolist(),
                 f'{name}_best_ms': float(wall.min()), f'{name}_cpu_ms': float(np.median(cpu))}
       results.append(row)
-  headers = ['pixels', 'triangles', 'forward ms/image (best, CPU)', 'forward+backward ms/image (best, CPU)', 'images/s']
-  print(make_table(headers, [[
-      str(row['image_size']), f'{row["triangles"]:,}',
-      *(f'{row[n + "_ms"]:.2f} ({row[n + "_best_ms"]:.2f}, {row[n + "_cpu_ms"]:.2f})'
-        for n in ('forward', 'forward_backward')),
-      f'{1000 / row["forward_ms"]:.0f}'] for row in results]))
+  print(table(results))
   reach = 108, 20 * FREQUENCIES[10000] ** 2
   main = next((row for row in results if (row['image_size'], row['triangles']) == reach), results[0])
   return {
@@ -62,6 +57,16 @@ def measure(config: Any = None, sizes: tuple[int, ...] = IMAGE_SIZES, triangles:
       'milliseconds_per_step': main['forward_ms'] * batch, 'peak_memory_mb': peak_memory_mb(), 'results': results,
       'measured': {'what': f'forward, {main["image_size"]} pixels, {main["triangles"]} triangles', 'steps': steps,
                    'warm_up': _WARM_UP, 'batch_size': batch}}
+
+
+def table(results: list[dict[str, Any]]) -> str:
+  """The rows of `measure`, for people."""
+  headers = ['pixels', 'triangles', 'forward ms/image (best, CPU)', 'forward+backward ms/image (best, CPU)', 'images/s']
+  return make_table(headers, [[
+      str(row['image_size']), f'{row["triangles"]:,}',
+      *(f'{row[n + "_ms"]:.2f} ({row[n + "_best_ms"]:.2f}, {row[n + "_cpu_ms"]:.2f})'
+        for n in ('forward', 'forward_backward')),
+      f'{1000 / row["forward_ms"]:.0f}'] for row in results])
 
 
 def _passes(faces: np.ndarray, size: int) -> tuple[Callable, Callable]:

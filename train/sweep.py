@@ -3,6 +3,7 @@
     python -m train.sweep gcgan.cfg configs/ablations/gcgan_*.cfg --seeds=3 --workdir=runs/ablations
     python -m train.sweep gcgan.cfg --seeds=3 --workdir=runs/short --train_steps=100     # further flags go to every run
     python -m train.sweep gcgan.cfg --seeds=3 --workdir=runs/short --dry_run             # how long that would take
+    python -m train.sweep configs/ablations/gcgan_*.cfg configs/ablations/gcgan_spg.cfg:3     # of one more seeds
 
 Each run is a process of its own in WORKDIR/FLAGFILE/seed-N; WORKDIR is runs/sweep where it is not given.
 `evaluate.compare` makes tables of them.
@@ -33,8 +34,9 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
   """Trains every flagfile with seeds 0..seeds-1.
 
   Args:
-    flagfiles: their names without folder and ending name the runs.
-    seeds: how many.
+    flagfiles: their names without folder and ending name the runs. `FLAGFILE:N` has N seeds, also where FLAGFILE is
+      among the others.
+    seeds: how many the others have.
     workdir: holds the runs.
     extra: flags for every run; with `--dry_run` nothing is trained, see `_try`.
     train: the command that trains.
@@ -43,17 +45,18 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
   Raises:
     ConfigError: if a flagfile is missing, or two have one name.
   """
-  names = [pathlib.Path(f).stem for f in flagfiles]
-  for flagfile, name in zip(flagfiles, names, strict=True):
+  counts = _count_seeds(flagfiles, seeds)
+  names = [pathlib.Path(f).stem for f in counts]
+  for flagfile, name in zip(counts, names, strict=True):
     if not pathlib.Path(flagfile).is_file():
       raise ConfigError(f'{flagfile}: there is no such flagfile')
     if names.count(name) > 1:
       raise ConfigError(f'{flagfile}: two flagfiles are called {name}, their runs would share a directory')
   if _is_dry(extra):
-    return _try(flagfiles, seeds, workdir, extra, train)
+    return _try(counts, workdir, extra, train)
   codes = {}
-  for flagfile, name in zip(flagfiles, names, strict=True):
-    for seed in range(seeds):
+  for flagfile, name in zip(counts, names, strict=True):
+    for seed in range(counts[flagfile]):
       run, command = _command(flagfile, seed, workdir, extra, train)
       done = run / 'sweep.json'  # Written when the run has ended well; another command does it again.
       if done.exists() and json.loads(done.read_text()) == command[len(train):]:
@@ -68,6 +71,20 @@ def sweep(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[st
         done.write_text(json.dumps(command[len(train):]) + '\n')
   _print_summary(codes, pathlib.Path(workdir).expanduser())
   return sum(code != 0 for code in codes.values())
+
+
+def _count_seeds(flagfiles: Sequence[str], seeds: int) -> dict[str, int]:
+  """How many seeds each flagfile has."""
+  counts = {}
+  for text in flagfiles:
+    name, _, number = text.rpartition(':')
+    if name and number.isdigit():
+      if int(number) < 1:
+        raise ConfigError(f'{text}: a number of seeds of at least 1 is needed')
+      counts[name] = int(number)
+    else:
+      counts.setdefault(text, seeds)
+  return counts
 
 
 def _command(flagfile: str, seed: int, workdir: str, extra: Sequence[str],
@@ -86,14 +103,14 @@ def _is_dry(extra: Sequence[str]) -> bool:
   return dry
 
 
-def _try(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[str], train: Sequence[str]) -> int:
+def _try(counts: dict[str, int], workdir: str, extra: Sequence[str], train: Sequence[str]) -> int:
   """Dry runs of every flagfile with one seed, since all take as long; says how long all runs would take together.
 
   Returns:
     How many failed.
   """
   failed, total = 0, 0
-  for flagfile in flagfiles:
+  for flagfile, seeds in counts.items():
     run, command = _command(flagfile, 0, workdir, extra, train)
     print(f'{run}: {" ".join(command[len(train):])}', flush=True)
     code, lines = _run(command, hear=True)
@@ -102,10 +119,11 @@ def _try(flagfiles: Sequence[str], seeds: int, workdir: str, extra: Sequence[str
     found = [int(match[1].replace(',', '')) for line in lines if (match := SECONDS.match(line))]
     failed += code != 0 or not found
     total += sum(found) * seeds
-  runs = len(flagfiles) * seeds
+  runs = sum(counts.values())
   left_out = f', without what the {failed} that failed would take' * bool(failed)
-  print(f'\n{runs:,} run{"s" * (runs != 1)} (flagfiles x seeds = {len(flagfiles)} x {seeds}): {duration(total)} of '
-        f'training on this machine{left_out}', flush=True)
+  seeds_of = ' + '.join(f'{list(counts.values()).count(n)} x {n}' for n in dict.fromkeys(counts.values()))
+  print(f'\n{runs:,} run{"s" * (runs != 1)} (flagfiles x seeds = {seeds_of}): {duration(total)} of training on this '
+        f'machine{left_out}; evaluation comes on top', flush=True)
   return failed
 
 

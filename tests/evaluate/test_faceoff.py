@@ -10,8 +10,8 @@ from evaluate.embeddings import Faces
 from evaluate.faceoff_scene import find_person, stretch_length, stretches_of
 from evaluate.provenance import read_provenance
 from evaluate.results import find_row
-from input_pipeline import PIPELINES, actors
-from input_pipeline.video import read_video
+from input_pipeline import actors
+from input_pipeline.video import frame_rate, read_video
 from models import runs
 from models.faceoff_config import FaceOffConfig
 
@@ -34,6 +34,13 @@ def test_change_over_time_does_not_reach_over_clips():
   pictures = np.zeros([4, 2, 2, 3], np.uint8)
   pictures[1], pictures[2], pictures[3] = 10, 200, 206
   assert faceoff.frame_changes(pictures, np.array(['x', 'x', 'y', 'y'])).tolist() == [0, 10, 0, 6]
+
+
+def test_masks_that_jump_are_not_steady():
+  masks = np.zeros([4, 4, 4], bool)
+  masks[0, :2], masks[1, :2], masks[2, 1:3], masks[3] = True, True, True, True  # The last one begins another clip.
+  statistic = faceoff.mask_steadiness(masks, np.array(['x', 'x', 'x', 'y'])).statistic(np.ones(4, bool))
+  assert statistic(np.ones(4)) == pytest.approx((1 + 4 / 12) / 2)
 
 
 def test_one_picture_for_all_has_no_diversity():
@@ -115,12 +122,11 @@ def evaluated(tmp_path_factory):
     actors.render_dataset(config, actor, processes=1)
   model = runs.build(config)
   model.phase = 'train'
-  pipeline = PIPELINES['faceoff'](config)
-  return faceoff.two_people(model, config, folder / 'eval', pairs=0), folder / 'eval', pipeline
+  return faceoff.two_people(model, config, folder / 'eval', pairs=0), folder / 'eval'
 
 
 def test_rows_beside_copies_nearest_frames_and_the_truth(evaluated):
-  rows, folder, _ = evaluated
+  rows, folder = evaluated
   json.dumps(rows, allow_nan=False)
   for metric in faceoff.TRUTH:
     values = {subject: find_row(rows, metric, subject)['value'] for subject in ('model', *faceoff.BASELINES)}
@@ -134,13 +140,14 @@ def test_rows_beside_copies_nearest_frames_and_the_truth(evaluated):
   assert value('silhouette_iou', 'truth') > 0.6
   assert value('diversity_share') > 0 and value('yaw_correlation', 'truth') > 0.5
   assert {row['slice'] for row in rows} >= {'all', 'near', 'far'}
+  assert 0.4 < value('flicker', 'truth') < 1.3 and find_row(rows, 'flicker')['count'] == 24
   with np.load(folder / 'frames.npz', allow_pickle=False) as arrays:
     assert arrays['yaw_correlation/model'].shape == (24,) and arrays['distances/target'].shape == (24, 24)
 
 
 def test_figures_say_who_made_them(evaluated):
-  _, folder, pipeline = evaluated
+  _, folder = evaluated
   for name in ('sheet.png', 'translation.mp4'):
     assert read_provenance(folder / name)['model'] == 'Personae faceoff'
   frames = list(read_video(folder / 'translation.mp4'))
-  assert len(frames) == 24 and frames[0].shape[1] > 3 * 256 and pipeline.frame_rate == 5
+  assert len(frames) == 24 and frames[0].shape[1] > 3 * 256 and frame_rate(folder / 'translation.mp4') == 25

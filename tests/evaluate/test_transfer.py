@@ -83,14 +83,20 @@ def test_a_video_drives_a_video_with_its_sound(run, video, tmp_path, capsys):
 
 
 @needs_photos
-def test_a_video_that_is_cut_off_is_used_as_far_as_it_goes(run, video, tmp_path, capsys):
+def test_of_a_damaged_video_all_is_used_that_can_be_decoded(run, video, tmp_path, capsys):
   cut = tmp_path / 'cut.mp4'
   ffmpeg('-i', video, '-an', '-c:v', 'libx264', '-g', '1', '-movflags', 'faststart', cut)
-  cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+  content = cut.read_bytes()
+  middle = slice(len(content) // 2, len(content) // 2 + 200)  # Of a frame.
+  damaged = tmp_path / 'damaged.mp4'
+  damaged.write_bytes(content[: middle.start] + bytes(200) + content[middle.stop :])
+  assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', damaged, tmp_path / 'all.mp4') == 8
+  assert capsys.readouterr().out.count(f'{damaged}: the video is damaged or cut off, 8 frames could be read') == 1
+  cut.write_bytes(content[: len(content) * 2 // 3])
   count = transfer.transfer(run, PHOTOS / '002_neutral.jpg', cut, tmp_path / 'out.mp4')
   assert 2 <= count < 8
-  out = [line for line in capsys.readouterr().out.splitlines() if 'damaged' in line]
-  assert len(out) == 1 and f'{cut}: the video is damaged or cut off after {count} frames' in out[0]
+  out = [line for line in capsys.readouterr().out.splitlines() if 'is damaged' in line]
+  assert len(out) == 1 and f'{cut}: the video is damaged or cut off, {count} frames could be read' in out[0]
 
 
 @needs_photos
@@ -129,6 +135,33 @@ def test_a_folder_drives_a_folder_and_what_is_wrong_is_left_out(run, tmp_path, c
   ):
     assert out.count(line) == 1
   assert transfer.transfer(run, PHOTOS / '002_neutral.jpg', folder, tmp_path / 'out.mp4') == 5
+
+
+@needs_photos
+def test_each_person_of_a_folder_is_shown(run, video, tmp_path, capsys):
+  people = tmp_path / 'people'
+  people.mkdir()
+  for name in ('002', '003'):
+    (people / f'{name}.jpg').symlink_to(PHOTOS / f'{name}_neutral.jpg')
+  Image.new('RGB', (200, 200)).save(people / 'blank.png')
+  (people / 'text.jpg').write_text('no picture')
+  driver = PHOTOS / '006_happy.jpg'
+  assert transfer.transfer(run, people, driver, tmp_path / 'out') == 2
+  transfer.transfer(run, people / '003.jpg', driver, tmp_path / 'alone.png')
+  np.testing.assert_array_equal(Image.open(tmp_path / 'out' / '003.png'), Image.open(tmp_path / 'alone.png'))
+  transfer.transfer(run, people, video, tmp_path / 'films')
+  assert sorted(p.name for p in (tmp_path / 'films').iterdir()) == ['002.mp4', '003.mp4']
+  out = capsys.readouterr().out
+  assert out.count(f'skipped: --source={people}/blank.png: no face was found') == 2
+  assert out.count(f'skipped: {people}/text.jpg: not a picture') == 2
+  for output, message in ((tmp_path / 'o.png', 'does not fit a source that is a folder: a folder is needed'),
+                          (people, 'is the folder of --source: choose another one')):
+    with pytest.raises(ValueError, match=message):
+      transfer.transfer(run, people, driver, output)
+  (people / '002.jpg').unlink()
+  (people / '003.jpg').unlink()
+  with pytest.raises(ValueError, match='no face was found in any of its 2 pictures'):
+    transfer.transfer(run, people, driver, tmp_path / 'out')
 
 
 @needs_photos
@@ -175,6 +208,7 @@ def test_user_errors_are_one_line(run, tmp_path, capsys):
       f'--driver={tmp_path}/none.mp4: there is no such file or folder',
     ),
     (run, blank, text, tmp_path / 'o.mp4', f'--source={blank}: no face was found'),
+    (run, text, blank, tmp_path / 'o.png', f'--source={text} is a video: the person to show is a photograph'),
     (run, blank, blank, tmp_path / 'o.mp4', 'does not fit a driver that is a picture: .png or .jpg or .jpeg is needed'),
   ):
     argv = ['transfer', f'--model={model}', f'--source={source}', f'--driver={driver}', f'--output={output}']

@@ -58,8 +58,8 @@ def test_a_sweep_goes_on_where_it_stopped_and_reports_failures(tmp_path, capfd, 
   out, err = capfd.readouterr()
   assert '1 of 1' in out and '0 of 1' in out and 'error: --learning_rate=-1.0 is not allowed' in err
   assert (tmp_path / 'runs/good/seed-0/eval/results.json').exists()
-  assert sweep.sweep(files[:1], 1, str(tmp_path / 'runs'), extra, TOY) == 0
-  assert 'seed-0: done before' in capfd.readouterr().out
+  assert sweep.sweep([f'{files[0]}:2'], 1, str(tmp_path / 'runs'), extra, TOY) == 0
+  assert 'seed-0: done before' in capfd.readouterr().out and (tmp_path / 'runs/good/seed-1/sweep.json').exists()
 
 
 def test_a_dry_sweep_adds_up_and_writes_nothing(tmp_path, capsys):
@@ -77,11 +77,15 @@ def test_a_dry_sweep_adds_up_and_writes_nothing(tmp_path, capsys):
   out = capsys.readouterr().out
   assert out.count('--dry_run --batch_size=4 --seed=0') == 2 and '--seed=1' not in out
   assert 'time      26 min 3 s (1,563 s) of training' in out  # 3 x 1,563 + 3 x 3,600 s.
-  assert out.endswith('\n6 runs (flagfiles x seeds = 2 x 3): 4 h 18 min of training on this machine\n')
+  assert out.endswith('\n6 runs (flagfiles x seeds = 2 x 3): 4 h 18 min of training on this machine; '
+                      'evaluation comes on top\n')
   assert sweep.sweep(files[::2], 1, str(workdir), ['--dry_run=true'], trains) == 1
   assert capsys.readouterr().out.endswith(
       '\n2 runs (flagfiles x seeds = 2 x 1): 26 min 3 s of training on this machine, without what the 1 that failed '
-      'would take\n')
+      'would take; evaluation comes on top\n')
+  assert sweep.sweep([*files[:2], f'{files[1]}:4'], 1, str(workdir), ['--dry_run'], trains) == 0
+  text = '\n5 runs (flagfiles x seeds = 1 x 1 + 1 x 4): 4 h 26 min of'
+  assert text in capsys.readouterr().out  # 1,563 + 4 x 3,600 s.
   assert sorted(tmp_path.rglob('*')) == before
 
 

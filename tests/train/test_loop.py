@@ -14,7 +14,7 @@ from models import SYSTEMS, runs
 from models.config import ConfigError
 from tests.conformance.toy import ToyConfig, ToyPipeline
 from train import resume, train_and_evaluate
-from train.callbacks import NonFiniteError, Recorder
+from train.callbacks import NonFiniteError, Recorder, draw_landmarks
 from train.strategies import Plan
 
 pytestmark = pytest.mark.usefixtures('toy_system')
@@ -72,6 +72,13 @@ def test_a_run_directory(undisturbed):
   assert tags >= {'loss', 'balance', 'samples', 'flags', 'perf/images_per_second'}
   environment = json.loads((undisturbed / 'environment.json').read_text())
   assert environment['packages']['tensorflow'] == tf.__version__ and environment['devices']
+
+
+def test_landmarks_are_drawn_where_they_are():
+  points = np.array([[[-0.89, 0.9], [0.61, -0.39], [1.1, 0.0], [0.0, -1.1]]])  # The last two are outside.
+  drawn = draw_landmarks(np.zeros([1, 50, 40, 3], np.uint8), points)
+  assert drawn.shape == (1, 150, 120, 3)
+  assert np.argwhere(drawn[0].any(-1)).tolist() == [[45, 96], [142, 6]] and drawn[0, 45, 96].tolist() == [0, 255, 0]
 
 
 def test_logged_losses_are_those_of_the_step(undisturbed):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import tensorflow as tf
+
 from models import runs
 from models.gcgan import GCGANConfig
 from tests.input_pipeline import builders
@@ -56,6 +58,9 @@ def test_kill_then_the_same_command_gives_the_undisturbed_rows(tmp_path):
   assert again.returncode == 0, errors
   assert 'continuing train at step' in text
   assert rows(tmp_path / 'b') == rows(tmp_path / 'a') and len(rows(tmp_path / 'a')) == 2 + 2 + 30
+  events = tf.data.TFRecordDataset([str(path) for path in (tmp_path / 'a/events/train').iterdir()])
+  tags = {value.tag for event in events for value in tf.compat.v1.Event.FromString(event.numpy()).summary.value}
+  assert tags >= {'samples', 'landmarks', 'generator_loss'}
 
 
 def test_a_sweep_that_is_stopped_lets_its_run_save(tmp_path):
