@@ -200,3 +200,11 @@ def test_the_renderers_table_is_the_measured_one():
   from train.benchmark_renderer import table
   measured = json.loads((ROOT / 'docs/results/renderer.json').read_text())
   assert table(measured['results']) in (ROOT / 'docs/performance.md').read_text()
+
+
+def test_the_papers_tables_are_the_measured_ones():
+  from evaluate.gcgan_claims import write_claims
+  from evaluate.results import summary
+  rows, page = json.loads((ROOT / 'docs/results/gcgan_paper.json').read_text())['results'], ROOT / 'docs/gcgan_paper.md'
+  for table in (write_claims(rows), summary(rows, 'table2'), summary(rows, 'figure4')):
+    assert table in page.read_text()
