@@ -107,11 +107,13 @@ def transfer(
     return _translate(model, kind, driver, output, direction, side_by_side)
   if is_video(Path(source)):
     raise ValueError(f'--source={source} is a video: the person to show is a photograph, a frame of it for instance')
+  # Before the model, which takes seconds.
+  one = None if people else _find_person(Path(source), read_photo(str(source)), output)
   opened = open_model(model, _WANTED)
   if opened[0].system == 'faceoff':
     raise ValueError(f'--source={source}: --model={model} knows whom it shows: give --driver alone')
-  if not people:
-    return _show(opened, Path(source), read_photo(str(source)), kind, driver, output, landmark_transfer)
+  if one:
+    return _show(opened, Path(source), one, kind, driver, output, landmark_transfer)
   if output.resolve() == Path(source).resolve():
     raise ValueError(f'--output={output} is the folder of --source: choose another one, pictures would be replaced')
   files = _pictures(Path(source), '--source')
@@ -119,7 +121,7 @@ def transfer(
   for file, picture in _readable(files):
     try:
       shown = output / f'{names[file]}{_SUFFIXES[kind]}'
-      count += _show(opened, file, picture, kind, driver, shown, landmark_transfer)
+      count += _show(opened, file, _find_person(file, picture, shown), kind, driver, shown, landmark_transfer)
     except _NoFaceError as error:
       print(f'skipped: {error}')
   if not count:
@@ -131,17 +133,23 @@ class _NoFaceError(ValueError):
   """The source shows nobody."""
 
 
-def _show(
-  opened: Any, source: Path, picture: np.ndarray, kind: str, driver: Path, output: Path, landmark_transfer: str
-) -> int:
-  """As `transfer`, of one photograph."""
+def _find_person(source: Path, picture: np.ndarray, output: Path) -> tuple[np.ndarray, np.ndarray]:
+  """A photograph, made smaller for a film, and its landmarks."""
   if output.suffix.lower() == '.mp4':
     picture = _fit_video(picture, source)
   points = find_landmarks(picture)
   if points is None:
     raise _NoFaceError(f'--source={source}: {_no_face(picture)}')
+  return picture, points
+
+
+def _show(
+  opened: Any, source: Path, person: tuple[np.ndarray, np.ndarray], kind: str, driver: Path, output: Path,
+  landmark_transfer: str
+) -> int:
+  """As `transfer`, of one photograph."""
   config, version, functions = opened
-  mover = MOVERS[config.system](picture, points, config, functions, landmark_transfer)
+  mover = MOVERS[config.system](*person, config, functions, landmark_transfer)
   if mover.enlargement > 1.05:
     print(f'--source={source}: its face is small: the model sees it enlarged {mover.enlargement:.1f} times; a larger '
           'one shows more detail')
