@@ -20,7 +20,9 @@ from input_pipeline import PIPELINES
 PROTOCOL = 'translation'
 BASELINES = ('copy_input', 'nearest_target_frame')
 TRUTH = ('ssim', 'psnr', 'ssim_face', 'psnr_face', 'ssim_mouth', 'psnr_mouth')
+_OF_FILM = ('flicker', 'mask_iou')
 FOLLOWS = ('mouth_correlation', 'yaw_correlation')
+_FEWEST = 5  # Stretches, of which an interval is made.
 _SMALL = 64  # Pixels at which pictures are compared with each other: one picture for all is one at any size.
 
 
@@ -49,7 +51,7 @@ def two_people(
   measures = {subject: values for subject, values in _measures(scene, faces).items() if values}
   rows = make_rows(PROTOCOL, measures, scene.stretches, scene.slices, TRUTH, BASELINES)
   followed = _motions(scene, faces)
-  rows += _follow_rows(scene, followed) + flicker_rows(scene) + diversity_rows(scene)
+  rows += _follow_rows(scene, followed) + film_rows(scene) + diversity_rows(scene)
   rows += identity_rows(PROTOCOL, scene, faces, inception_weights)
   save_samples(output_dir / 'samples.npz', _names(config, scene), scene.stretches, measures, scene.slices)
   # What is no mean over frames, for `evaluate.paper`.
@@ -58,7 +60,18 @@ def two_people(
   np.savez_compressed(
     output_dir / 'frames.npz', **arrays, **{f'distances/{name}': value for name, value in distances.items()}
   )
-  return [{**row, 'identities': min(1, row['identities'])} for row in rows]  # Stretches are no people.
+  rows = [{**row, 'identities': min(1, row['identities'])} for row in rows]  # Stretches are no people.
+  return _without_guesses(rows, scene)
+
+
+def _without_guesses(rows: list[Row], scene: Scene) -> list[Row]:
+  """Rows without the intervals that would come of a handful of stretches."""
+  few = {name for name, chosen in scene.slices.items() if len(np.unique(scene.stretches[chosen])) < _FEWEST}
+  of_film = len(np.unique(scene.film.stretches)) < _FEWEST
+  if 'all' in few:
+    print(f'{len(scene.inputs)} frames lie in fewer than {_FEWEST} stretches of two seconds: too few for intervals')
+  guessed = lambda row: of_film if row['metric'] in _OF_FILM else row['slice'] in few  # noqa: E731
+  return [{**row, 'low': None, 'high': None} if guessed(row) else row for row in rows]
 
 
 def read_scene(scene: Scene) -> dict[str, Faces]:
@@ -92,8 +105,6 @@ def _measures(scene: Scene, faces: Mapping[str, Faces]) -> dict[str, dict[str, M
       measures[subject]['silhouette_iou'] = Measure(overlap / np.maximum(union, 1))
     if subject != 'copy_input':
       measures[subject]['background_change'] = Measure(_mean_change(pictures, scene.inputs, scene.background))
-  if scene.truth is None:
-    measures['copy_input']['mask_iou'] = mask_steadiness(~scene.background, scene.clips)
   measures['model'] |= {
     'cycle_l1': Measure(_mean_change(scene.cycles, scene.inputs) / 127.5),
     'cycle_ssim': Measure(metrics.ssim(scene.cycles, scene.inputs)),
@@ -175,14 +186,17 @@ def _follow_rows(scene: Scene, followed: Mapping[str, Mapping[str, np.ndarray]])
   return rows
 
 
-def flicker_rows(scene: Scene) -> list[Row]:
-  """How much the pictures of the film change from frame to frame, over how much the input's do."""
+def film_rows(scene: Scene) -> list[Row]:
+  """Flicker: how much pictures change from frame to frame, over how much the input's do; of videos, whose masks are
+  found and not known, also how much these change."""
   film = scene.film
   moved = frame_changes(film.inputs, film.clips)
   measures = {
     subject: {'flicker': Measure(frame_changes(pictures, film.clips), moved)}
     for subject, pictures in film.subjects.items()
   }
+  if scene.truth is None:
+    measures['copy_input'] = {'mask_iou': mask_steadiness(film.masks, film.clips)}
   return make_rows(PROTOCOL, measures, film.stretches, {'all': np.ones(len(moved), bool)}, (), ())
 
 

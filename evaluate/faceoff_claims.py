@@ -5,7 +5,8 @@ over stretches of two seconds) and another seed (the largest gap between two see
 it; else it is undecided. That a variant is *no* better holds where the whole interval lies below `MARGIN`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ CLAIMS = 'claims'
 _FAILED = 0.5
 MARGIN = 0.01  # Of SSIM: details that gain less are no better.
 _FAIL_OFTEN = ('wgan', 'wgan_gp', 'wgan_released')  # What the paper says of these is that many runs fail.
-_OF_PAIRS = ('psnr_face', 'mouth_correlation', 'yaw_correlation', 'silhouette_iou', 'diversity_share')
+_OF_PAIRS = ('psnr_face', 'mouth_correlation', 'yaw_correlation', 'silhouette_iou', 'flicker', 'verified_as_target')
 _ACTORS = {'A2B': 'other sex', 'A2C': 'long hair', 'A2D': 'other scale'}
 
 
@@ -64,6 +65,32 @@ TEXT = (
 )
 
 
+class PairClaim(NamedTuple):
+  """A sentence of Section 5.1 on how the baseline fares with a pair of people.
+
+  Attributes:
+    text: what it says.
+    pair: the pair.
+    metric: the figure by which it is judged.
+    sign: 1 where it should be larger than `base`, -1 smaller.
+    base: a number, or the pair that it is compared with.
+  """
+
+  text: str
+  pair: str
+  metric: str
+  sign: int
+  base: float | str
+
+
+PAIR_TEXT = (
+  PairClaim('A2B, other sex: the other person is shown, more often than not', 'A2B', 'verified_as_target', 1, 0.5),
+  PairClaim("A2B, other sex: frames are shaky, more so than the input's", 'A2B', 'flicker', 1, 1.0),
+  PairClaim('A2C, long hair: more noise than without', 'A2C', 'flicker', 1, FIRST_PAIR),
+  PairClaim('A2D, other scale: heads and shoulders are held less well', 'A2D', 'silhouette_iou', -1, FIRST_PAIR),
+)
+
+
 class Judged(NamedTuple):
   """An evaluated run: its rows, samples.npz and frames.npz."""
 
@@ -94,7 +121,7 @@ class Judged(NamedTuple):
 Arms = Mapping[str, Mapping[int, Path]]
 
 
-def judge(arms: Arms) -> list[Row]:
+def judge(arms: Arms, unfair: Collection[str] = ()) -> list[Row]:
   """Rows of all claims, of the share of failed runs of each arm, and of the baseline on each pair.
 
   A row of a claim has `claim` and `verdict` besides, and `spread` (None with one seed of the baseline).
@@ -102,14 +129,21 @@ def judge(arms: Arms) -> list[Row]:
   Args:
     arms: arm -> seed -> evaluated run, or one that `set_aside` takes for diverged: it failed, and nothing else is said
       of it.
+    unfair: arms that were trained otherwise than the baseline in more than what makes them an arm.
   Raises:
     FileNotFoundError: if another run was not evaluated.
+    ValueError: if one was evaluated before its last step.
   """
   ended, diverged = set_aside(arms)
   judged = {arm: {seed: _read(path) for seed, path in seeds.items()} for arm, seeds in ended.items()}
   rows = [_judge(claim, judged) for claim in TEXT]
   rows += [_failures(arm, judged, len(diverged.get(arm, {}))) for arm in _FAIL_OFTEN]
-  return rows + _pair_rows(judged)
+  compared = [{claim.arm, claim.base} for claim in TEXT] + [{arm, 'model'} for arm in _FAIL_OFTEN]
+  for row, names in zip(rows, compared, strict=True):
+    if names & set(unfair):
+      row['verdict'] = 'undecided: trained otherwise'
+  pairs = _pair_rows(judged)
+  return rows + [_judge_pair(claim, pairs, judged) for claim in PAIR_TEXT] + pairs
 
 
 def set_aside(arms: Arms) -> tuple[dict[str, dict[int, Path]], dict[str, dict[int, Path]]]:
@@ -142,14 +176,18 @@ def _ended_early(path: Path) -> bool:
 
 
 def _read(path: Path) -> Judged:
-  rows, arrays = read_results(path)['results'], []
+  results, arrays, steps = read_results(path), [], load_config(path).train_steps
+  if results['step'] < steps:
+    raise ValueError(
+      f'{path} was evaluated after {results["step"]:,} of {steps:,} steps: train it to the end, and evaluate it again'
+    )
   for name in ('samples.npz', 'frames.npz'):
     file = path / 'eval' / name
     if not file.is_file():
       raise FileNotFoundError(f'{file} does not exist: run `python -m evaluate.main --workdir={path}` again')
     with np.load(file, allow_pickle=False) as found:
       arrays.append(dict(found))
-  return Judged(rows, *arrays)
+  return Judged(results['results'], *arrays)
 
 
 def _judge(claim: Claim, judged: Mapping[str, Mapping[int, Judged]]) -> Row:
@@ -246,19 +284,43 @@ def _failures(arm: str, judged: Mapping[str, Mapping[int, Judged]], diverged: in
 
 
 def _pair_rows(judged: Mapping[str, Mapping[int, Judged]]) -> list[Row]:
-  """The baseline on each pair of actors: the mean of its seeds."""
+  """The baseline on each pair of actors: the mean of its seeds, with the mean of their intervals."""
   rows = []
   for pair, trait in _ACTORS.items():
-    runs = judged.get('model' if pair == FIRST_PAIR else f'model_{pair}', {})
+    runs = _of_pair(pair, judged)
     for metric in _OF_PAIRS:
-      found = [find_row(one.rows, metric, protocol=PROTOCOL) for one in runs.values()]
-      values = [row['value'] for row in found if row is not None and row['value'] is not None]
-      if values:
-        own = (found[0] or {}) if len(values) == 1 else {}
-        estimate = Estimate(float(np.mean(values)), own.get('low'), own.get('high'))
-        name = f'{pair} ({trait})'
-        rows.append(make_row('pairs', metric, name, 'all', estimate, (found[0] or {}).get('count', 0), 1, len(values)))
+      rows_of = [find_row(one.rows, metric, protocol=PROTOCOL) for one in runs]
+      if found := [row for row in rows_of if row is not None and row['value'] is not None]:
+        ends = {key: [row[key] for row in found] for key in ('value', 'low', 'high')}
+        known = {key: float(np.mean(values)) for key, values in ends.items() if None not in values}
+        estimate = Estimate(*(known.get(key) for key in ends))
+        rows.append(make_row('pairs', metric, f'{pair} ({trait})', 'all', estimate, found[0]['count'], 1, len(found)))
   return rows
+
+
+def _of_pair(pair: str, judged: Mapping[str, Mapping[int, Judged]]) -> list[Judged]:
+  return list(judged.get('model' if pair == FIRST_PAIR else f'model_{pair}', {}).values())
+
+
+def _judge_pair(claim: PairClaim, pairs: Sequence[Row], judged: Mapping[str, Mapping[int, Judged]]) -> Row:
+  """Two pairs have other frames, so that their intervals are independent and add up as squares."""
+  ours = find_row(pairs, claim.metric, f'{claim.pair} ({_ACTORS[claim.pair]})')
+  base: Mapping[str, Any] | None = {'value': claim.base, 'low': claim.base, 'high': claim.base, 'seeds': MIN_SEEDS}
+  if isinstance(claim.base, str):
+    base = find_row(pairs, claim.metric, f'{claim.base} ({_ACTORS[claim.base]})')
+  estimate, spread = Estimate(None, None, None), None
+  seeds = [row['value'] for one in _of_pair(FIRST_PAIR, judged) if (row := find_row(one.rows, claim.metric))]
+  if len(seeds) > 1 and None not in seeds:
+    spread = max(seeds) - min(seeds)
+  if ours and base and None not in (ours['low'], base['low']):
+    gap = ours['value'] - base['value']
+    below = math.hypot(ours['value'] - ours['low'], base['high'] - base['value'])
+    above = math.hypot(ours['high'] - ours['value'], base['value'] - base['low'])
+    estimate = Estimate(gap, gap - below, gap + above)
+  count, runs = (ours['count'], min(ours['seeds'], base['seeds'])) if ours and base else (0, 0)
+  row = make_row(CLAIMS, claim.metric, f'{claim.pair}_minus_{claim.base}', 'all', estimate, count, 1, runs)
+  verdict = decide(claim.sign, estimate, spread) if ours and base else f'not run: the baseline on {claim.pair}'
+  return {**row, 'claim': claim.text, 'spread': spread, 'verdict': verdict}
 
 
 def write_claims(rows: Sequence[Row]) -> str:

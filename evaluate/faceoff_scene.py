@@ -25,13 +25,15 @@ class Film(NamedTuple):
 
   Attributes:
     inputs: frames of A.
+    masks: [F, S, S] bool, A's face or person in them.
     subjects: as of `Scene`, without `copy_input`.
-    clips: [F] names of the clips.
+    clips: [F] numbers of the clips, in which every frame follows the one before.
     stretches: [F] which frames the bootstrap draws together.
     rate: frames a second.
   """
 
   inputs: np.ndarray
+  masks: np.ndarray
   subjects: dict[str, np.ndarray]
   clips: np.ndarray
   stretches: np.ndarray
@@ -57,13 +59,12 @@ class Scene(NamedTuple):
     nearest: B's training frames that are nearest to `inputs` in landmarks.
     background: [N, S, S] bool, where neither input nor truth shows the person (of videos: the mask).
     references: training frames of A and of B, [R, S, S, 3], with their landmarks in pixels.
+    film: frames of A in a row; those of the scene may be far apart.
     unseen: [N] bool, poses that training did not show; None where nobody knows.
     truth: B with the expression and pose of `inputs`; None where nobody knows.
     truth_landmarks: [N, 68, 2] pixels.
     silhouettes: subject -> [N, S, S] bool, where its pictures show the person, and `exact`, where they should; empty
       where nobody knows.
-    rate: frames a second of `inputs`.
-    shot: of rendered actors, whose frames here may be far apart, a film of all frames of some seconds.
   """
 
   inputs: np.ndarray
@@ -81,19 +82,11 @@ class Scene(NamedTuple):
   nearest: np.ndarray
   background: np.ndarray
   references: dict[str, tuple[np.ndarray, np.ndarray]]
+  film: Film
   unseen: np.ndarray | None = None
   truth: np.ndarray | None = None
   truth_landmarks: np.ndarray | None = None
   silhouettes: dict[str, np.ndarray] = {}  # noqa: RUF012 - nobody writes into it
-  rate: float = 25.0
-  shot: Film | None = None
-
-  @property
-  def film(self) -> Film:
-    """What there is to see in motion."""
-    others = {name: pictures for name, pictures in self.subjects.items() if name != 'copy_input'}
-    return self.shot or Film(self.inputs, others, self.clips, self.stretches, self.rate)
-
   @property
   def size(self) -> int:
     return self.outputs.shape[1]
@@ -142,7 +135,6 @@ def make_scene(model: Any, pipeline: Any, count: int | None = None) -> Scene:
   background = batch['a_mask'][..., 0] == 0
   if pipeline.rendered:
     known, background = _known(batch, pipeline, to_uint8(outputs), chosen)
-    known['shot'] = _shoot(model, pipeline)
   return Scene(
     inputs=to_uint8(seen['a']),
     outputs=to_uint8(outputs),
@@ -159,27 +151,29 @@ def make_scene(model: Any, pipeline: Any, count: int | None = None) -> Scene:
     nearest=to_uint8(pipeline.pictures('b', 'train', chosen)),
     background=background,
     references={d: _references(pipeline, d) for d in ('a', 'b')},
-    rate=pipeline.frame_rate,
+    film=_shoot(model, pipeline),
     **known,
   )
 
 
 def _shoot(model: Any, pipeline: Any) -> Film:
-  """The film of rendered actors."""
   batch = pipeline.film()
   seen = _in_batches(model.crop, batch['a'], batch['a_mask'])
   subjects = {
     'model': _in_batches(lambda x: model.translate(x, 'a2b'), seen),
     'nearest_target_frame': pipeline.pictures('b', 'train', find_nearest(batch['a_landmarks'], pipeline)),
-    'truth': batch['truth'],
   }
-  clips, frames = np.zeros(len(seen), int), np.arange(len(seen))
+  subjects |= {'truth': batch['truth']} if 'truth' in batch else {}
+  rate, known = (FILM_RATE, FILM_RATE) if pipeline.rendered else (pipeline.frame_rate, pipeline.known_rate)
+  # Behind a frame that was left out, as one without a face, another clip begins.
+  clips = np.cumsum((np.diff(batch['a_clip'], prepend=0) != 0) | (np.diff(batch['a_frame'], prepend=-1) != 1))
   return Film(
     to_uint8(seen),
+    batch['a_mask'][..., 0] > 0,
     {name: to_uint8(pictures) for name, pictures in subjects.items()},
-    np.full(len(seen), 'film'),
-    stretches_of(clips, frames, stretch_length(FILM_RATE)),
-    FILM_RATE,
+    clips,
+    stretches_of(clips, batch['a_frame'], stretch_length(known)),
+    rate,
   )
 
 

@@ -206,7 +206,7 @@ def paper(
     if given := [f'--{name}={value}' for name, value in (('drivers', drivers), ('dataset', dataset),
                                                          ('embedding', embedding)) if value]:
       raise ValueError(f"{given[0]}: face-off's claims are judged by the runs' own evaluations: leave it out")
-    return _judge_claims(arms, output, '\n'.join(unfair.values()))
+    return _judge_claims(arms, output, unfair)
   if table_of(workdirs[0]) is TABLES['ganfaces']:
     if drivers:
       raise ValueError(f'--drivers={drivers}: nothing drives GANFaces')
@@ -239,12 +239,13 @@ def paper(
   return rows
 
 
-def _judge_claims(arms: dict[str, dict[int, Path]], output: Path, note: str) -> list[Row]:
+def _judge_claims(arms: dict[str, dict[int, Path]], output: Path, unfair: dict[str, str]) -> list[Row]:
   """Face-off: what is measured of its runs decides."""
   ended, diverged = faceoff_claims.set_aside(arms)
   for path in [path for seeds in diverged.values() for path in seeds.values()]:
     print(f'{path} has no results and not all of its steps: it counts as a run that failed')
-  rows, first = faceoff_claims.judge(arms), next(iter(arms['model'].values()))
+  rows, first = faceoff_claims.judge(arms, unfair), next(iter(arms['model'].values()))
+  note = '\n'.join(unfair.values())
   results = read_results(first)
   text = faceoff_claims.write_claims(rows)
   write_results(output / 'results.json', 'faceoff', results['step'], results['data'], rows, note)

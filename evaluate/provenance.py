@@ -116,12 +116,13 @@ def save_video(
 
   Args:
     path: ends in .mp4; its folder is made. The file appears whole or not at all.
-    frames: [H, W, 3] uint8 or float in [-1, 1], all of one size; odd sizes lose a row or column, as H.264 needs even
-      ones.
+    frames: [H, W, 3] uint8 or float in [-1, 1], all of one size; for odd sizes, which H.264 has not, the last row or
+      column is written twice.
     fps: frames per second.
     model: name of the system that made it.
     version: version of the model; the project's if empty.
-    sound: a video whose first audio track is kept, as far as the frames go.
+    sound: a video whose first audio track is kept, as far as the frames go. Where it cannot be read the film is silent,
+      and a line says so.
   Returns:
     The number of frames.
   Raises:
@@ -172,9 +173,11 @@ def _encode(path: Path, frames: Iterable[Any], fps: float) -> int:
             f'frame {count + 1} has {own} pixels, and the first one {size}: a film has one size, so make all pictures '
             'alike, or write a folder of them'
           )
-        frame = np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2])
+        frame = np.pad(frame, [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], 'edge')
         if ffmpeg is None:
           height, width = frame.shape[:2]
+          if own != f'{width} x {height}':
+            print(f'{own} pixels become {width} x {height} in the film: it needs even numbers')
           command += ['-pix_fmt', 'rgb24', '-s', f'{width}x{height}', '-r', f'{fps:.6f}', '-i', '-', '-an']
           command += ['-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-crf', '10', str(path)]
           ffmpeg = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
@@ -191,7 +194,7 @@ def _encode(path: Path, frames: Iterable[Any], fps: float) -> int:
       errors.seek(0)
       lines = errors.read().decode(errors='replace').strip().splitlines()
       reason = next((line for line in lines if _FULL in line), lines[-1] if lines else f'it ended with {code}')
-      raise _EncodingError('ffmpeg: ' + re.sub(r'^(\[[^\]]*\] *)+', '', reason)) from None  # Without its address.
+      raise _EncodingError(f'ffmpeg: {_without_address(reason)}') from None
     finally:
       if ffmpeg is not None and ffmpeg.stdin is not None:
         ffmpeg.kill()
@@ -199,6 +202,11 @@ def _encode(path: Path, frames: Iterable[Any], fps: float) -> int:
         with contextlib.suppress(BrokenPipeError):
           ffmpeg.stdin.close()
   return count
+
+
+def _without_address(line: str) -> str:
+  """A line of ffmpeg's without the part of it that speaks."""
+  return re.sub(r'^(\[[^\]]*\] *)+', '', line)
 
 
 def _add_sound(path: Path, sound: str | os.PathLike, seconds: float) -> None:
@@ -213,8 +221,9 @@ def _add_sound(path: Path, sound: str | os.PathLike, seconds: float) -> None:
     text = error.stderr.decode(errors='replace')
     if _FULL in text:
       raise _EncodingError(f'ffmpeg: {_FULL}') from None
-    reason = text.strip().splitlines()[-1:]
-    raise ValueError(f'{sound}: its sound cannot be read {reason}') from None
+    os.replace(silent, path)  # Hours of translating are not thrown away for a sound.
+    reason = next(iter(text.strip().splitlines()), 'ffmpeg does not say why')
+    print(f'{sound}: its sound cannot be read ({_without_address(reason)}): the film is silent')
   finally:
     silent.unlink(missing_ok=True)
 

@@ -166,7 +166,8 @@ def _show(
   if kind == 'folder' and not output.suffix:
     return _show_folder(mover, driver, output, (config.system, version))
   fps, expected = _rate(driver, kind)
-  found = _find_faces(driver, _frames(driver, kind), expected)
+  shown = 'they get the expression between those of their neighbours'
+  found = _find_faces(driver, _frames(driver, kind), expected, shown)
   # Read again, since all frames would fill the memory; what is wrong with them was said.
   made = mover.film(lambda: _frames(driver, kind, _silent), found, fps)
   return _write_film(made, len(found), driver, kind, fps, output, (config.system, version))
@@ -188,7 +189,8 @@ def _translate(
   if kind == 'folder' and not output.suffix:
     return _show_folder(mover, driver, output, credit)
   fps, expected = _rate(driver, kind)
-  points = _find_faces(driver, _frames(driver, kind), expected) if mover.needs_faces else None
+  shown = 'the other person is drawn where the face lies in their neighbours'
+  points = _find_faces(driver, _frames(driver, kind), expected, shown) if mover.needs_faces else None
   made = mover.film(lambda: _frames(driver, kind, print if points is None else _silent), points, fps)
   return _write_film(made, expected if points is None else len(points), driver, kind, fps, output, credit)
 
@@ -287,8 +289,8 @@ def _readable(files: Iterable[Path], say: Callable[[str], None] = print) -> Iter
       say(f'skipped: {error}')
 
 
-def _find_faces(driver: Path, frames: Iterator[np.ndarray], expected: int) -> np.ndarray:
-  """Landmarks [F, 68, 2] of all frames, NaN where no face was found."""
+def _find_faces(driver: Path, frames: Iterator[np.ndarray], expected: int, shown: str) -> np.ndarray:
+  """Landmarks [F, 68, 2] of all frames, NaN where no face was found; `shown` says what such frames become."""
   nothing = np.full([68, 2], np.nan)
   points = progress('read', (nothing if p is None else p for p in follow_face(frames)), expected)
   points = np.array(list(points)).reshape(-1, 68, 2)
@@ -296,7 +298,7 @@ def _find_faces(driver: Path, frames: Iterator[np.ndarray], expected: int) -> np
   if blind == len(points):
     raise ValueError(f'--driver={driver}: no face was found in any of its {blind} frames')
   if blind:
-    print(f'{blind} of {len(points)} frames show no face: they get the expression between those of their neighbours')
+    print(f'{blind} of {len(points)} frames show no face: {shown}')
   return points
 
 

@@ -30,7 +30,7 @@ from models.face3d.shading import Light
 KIND = 'synthetic_actors'
 PAIRS = {'A2B': 'AB', 'A2C': 'AC', 'A2D': 'AD'}
 FILM_RATE = 25.0
-_FILM = 250  # Frames at most: ten seconds.
+_FILM = 500  # Frames at most: twenty seconds.
 _CLIPS = ('train', 'near', 'far', 'film')
 _FRAMES_PER_SHARD = 128
 _FIRST_SEED = 3 * 2**21  # Of the people: nobody of another rendered data set is among them.
@@ -117,7 +117,7 @@ def settings(config: Any, actor: str) -> dict[str, Any]:
     'actor': actor,
     'frames': config.images_per_identity,
     'test_frames': config.test_frames,
-    'film_frames': min(_FILM, config.test_frames),
+    'film_frames': min(_FILM, 2 * config.test_frames),
     'frame_rate': config.frame_rate,
     'largest_yaw': config.largest_yaw,
     'crop_size': config.load_size,

@@ -16,6 +16,7 @@ RENDERED = 'synthetic_actors'
 DOMAINS = ('a', 'b')
 # A pose is unseen where yaw or pitch lies outside of this range of training's.
 _SEEN = (5.0, 95.0)
+_FILM = 500  # Frames of a film at most.
 
 
 class Side(NamedTuple):
@@ -130,8 +131,8 @@ class TwoDomains:
 
   @property
   def known_rate(self) -> float:
-    """Frames a second; 0 where videos were taken as they are, since then a data set does not say."""
-    return self.config.frame_rate if self.rendered else self.sides['a'].data.fingerprint['frame_rate']
+    """A's frames a second; 0 where they come from a folder, whose rate nobody knows."""
+    return self.config.frame_rate if self.rendered else self.sides['a'].data.fingerprint['rates']['a']
 
   @property
   def _mask(self) -> str:
@@ -262,18 +263,17 @@ class TwoDomains:
     return batch
 
   def film(self) -> dict[str, np.ndarray]:
-    """All frames of the film of rendered actors, `actors.FILM_RATE` a second.
+    """Frames of A in a row: of rendered actors their film, `actors.FILM_RATE` a second, else A's first held-out ones.
 
     Returns:
-      a and a_mask, frames of A; truth, B doing the same; a_landmarks: as of `held_out`.
+      a and a_mask, frames of A; a_landmarks, a_clip and a_frame: as of `held_out`. Of rendered actors also truth, B
+      doing the same.
     """
-    frames = np.arange(self.count('a', 'film'))
-    return {
-      'a': self.pictures('a', 'film', frames),
-      'a_mask': self.masks_of('a', 'film', frames),
-      'a_landmarks': self.labels_of('a', 'film', frames)['landmarks'],
-      'truth': self.pictures('b', 'film', frames),
-    }
+    split = 'film' if self.rendered else 'test'
+    frames = np.arange(min(self.count('a', split), _FILM))
+    batch = {'a': self.pictures('a', split, frames), 'a_mask': self.masks_of('a', split, frames)}
+    batch |= {f'a_{key}': value for key, value in self.labels_of('a', split, frames).items()}
+    return batch | ({'truth': self.pictures('b', 'film', frames)} if self.rendered else {})
 
   def _spread(self, domain: str, count: int) -> np.ndarray:
     frames = self.count(domain, 'test')

@@ -230,7 +230,7 @@ def prepare_tracks(
       find_chunk, folder=os.path.abspath(folder), found=chunks, output=os.path.abspath(output), settings=settings
     )
     workers.map_units(
-      job, range(len(chunks)), len(listed), runner=runner, processes=processes, label='finding faces (clips for)'
+      job, range(len(chunks)), len(listed), runner=runner, processes=processes, label='finding faces', counted='clips'
     )
     rows: list[Row] = []
     partly: Skipped = {}

@@ -185,6 +185,7 @@ def prepare_two_videos(
     'enlargement': settings.enlargement,
     'crop_size': settings.size,
     'frame_rate': settings.frame_rate,
+    'rates': {clip.identity: video_frames.rate_of(clip, settings.frame_rate) for clip in found},
     'masks': 'ready' if settings.has_ready_masks else settings.masks,
     'segmentation_model': os.path.basename(settings.segmentation_model.rstrip(os.sep)),
     'landmark_model': f'{os.path.basename(model)}, {os.path.getsize(model)} bytes',
@@ -209,7 +210,7 @@ def prepare_two_videos(
       output=os.path.abspath(output),
       settings=settings.tracks,
     )
-    workers.map_units(job, range(2), 2, runner=runner, processes=processes, label='finding faces (videos for)')
+    workers.map_units(job, range(2), 2, runner=runner, processes=processes, label='finding faces', counted='videos')
     try:
       parts, notes = _read_found(output, found, ready, settings)
     except (ValueError, OSError):

@@ -88,6 +88,16 @@ def read_frames(clip: Clip, frame_rate: float, numbers: Sequence[int]) -> Iterat
       raise
 
 
+def rate_of(clip: Clip, frame_rate: float) -> float:
+  """How many frames a second `read_frames` numbers; 0 where nobody knows, as of folders and broken videos."""
+  if clip.frames:
+    return frame_rate
+  try:
+    return video.read_rate(clip.file, frame_rate)
+  except ValueError:  # Said where its frames are read.
+    return 0.0
+
+
 def frame_matrix(shape: tuple[int, ...], face: Face, settings: VideoSettings) -> np.ndarray:
   """The [2, 3] map from the pixels of a picture of shape (H, W, ...) to those of its frame."""
   if settings.align:

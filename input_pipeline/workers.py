@@ -22,6 +22,7 @@ def map_units(
   runner: str = '',
   processes: int = 0,
   label: str = 'working',
+  counted: str = 'pictures',
 ) -> None:
   """Calls `function` on each unit of work; it returns how many pictures it finished, of `total`.
 
@@ -32,6 +33,7 @@ def map_units(
     runner: name of an Apache Beam runner, for example DirectRunner, DataflowRunner or FlinkRunner.
     processes: 0 means one per core, 1 means this one.
     label: what the progress line says is going on.
+    counted: what it says is counted, where that is not pictures.
 
   Raises:
     ValueError: if `runner` is given and Beam is not installed.
@@ -40,7 +42,7 @@ def map_units(
   if runner:
     _map_on_beam(function, units, runner)
     return
-  progress = Progress(label, total)
+  progress = Progress(label, total, counted)
   count = min(processes or len(os.sched_getaffinity(0)), len(units))
   if count <= 1:
     for unit in units:
@@ -53,8 +55,8 @@ def map_units(
 class Progress:
   """A line on the error stream: how far, how fast, how much longer."""
 
-  def __init__(self, label: str, total: int):
-    self.label, self.total, self.done = label, total, 0
+  def __init__(self, label: str, total: int, counted: str = 'pictures'):
+    self.label, self.total, self.counted, self.done = label, total, counted, 0
     self.start = self.shown = time.monotonic()
     self.terminal = sys.stderr.isatty()
 
@@ -66,7 +68,7 @@ class Progress:
       rate = self.done / max(now - self.start, 1e-9)
       left = int((self.total - self.done) / max(rate, 1e-9))
       line = (
-        f'{self.label}: {self.done:,} of {self.total:,} pictures ({100 * self.done // max(self.total, 1)} %), '
+        f'{self.label}: {self.done:,} of {self.total:,} {self.counted} ({100 * self.done // max(self.total, 1)} %), '
         f'{rate:.0f}/s, {left // 60} min {left % 60:02d} s left'
       )
       print(
@@ -77,7 +79,7 @@ class Progress:
     seconds = time.monotonic() - self.start
     if self.terminal:
       print('\r\033[K', end='', file=sys.stderr)
-    print(f'{self.label}: {self.done:,} pictures in {seconds:.0f} s', file=sys.stderr, flush=True)
+    print(f'{self.label}: {self.done:,} {self.counted} in {seconds:.0f} s', file=sys.stderr, flush=True)
 
 
 def _map_on_processes(function: Callable[[Any], int], units: Sequence[Any], count: int, progress: Progress) -> None:

@@ -166,7 +166,7 @@ class FaceCycle(System):
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(weights)
       codes, means = self.replica_local(self._game.means)(images, motion.neutral)
-      mean = self._over_replicas(tf.reduce_sum(means, axis=0, keepdims=True)) / (2 * self.config.batch_size)
+      mean = self.over_replicas(tf.reduce_sum(means, axis=0, keepdims=True)) / (2 * self.config.batch_size)
       loss, logs = self.replica_local(self._game.identity)(images, motion, codes, mean, noise)
     gradients = tape.gradient(loss, weights)
     self.identity_optimizer.apply_gradients(zip(gradients, weights, strict=True))
@@ -177,12 +177,6 @@ class FaceCycle(System):
     gradients, logs = self.replica_local(lambda *given: self._game.gradients(weights, cycle, *given))(*arguments)
     optimizer.apply_gradients(zip(gradients, weights, strict=True))
     return logs
-
-  def _over_replicas(self, value: tf.Tensor) -> tf.Tensor:
-    """Sum over replicas; gradients flow back to all of them."""
-    if self.replicas == 1:
-      return value
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
   # Use. Pictures are [B, S, S, 3] in [-1, 1]; noise is left out unless a seed is given.
 

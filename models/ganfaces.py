@@ -220,24 +220,18 @@ class GANFaces(System):
       return losses.squared_distance(codes, tf.gather(centroids, labels))
     distances = losses.centroid_distances(codes, centroids)
     spread = losses.set_spread(tf.gather(distances, labels, batch_dims=1), config.batch_size)
-    sigma = tf.maximum(self._sum(spread), config.sigma_floor)
+    sigma = tf.maximum(self.over_replicas(spread), config.sigma_floor)
     return losses.set_identity_loss(distances, labels, sigma, config.identity_margin)
 
   def _gather(self, values: tf.Tensor) -> tf.Tensor:
     """Rows of all replicas."""
     return tf.distribute.get_replica_context().all_gather(values, axis=0) if self.replicas > 1 else values
 
-  def _sum(self, value: tf.Tensor) -> tf.Tensor:
-    """Sum over replicas; gradients flow back to all of them."""
-    if self.replicas == 1:
-      return value
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
-
   def _update_balances(self, errors: dict[str, tuple[tf.Tensor, tf.Tensor]]) -> dict[str, tf.Tensor]:
     """Moves each k_t; returns what is logged of the games."""
     config, logs = self.config, {}
     names = list(errors)
-    both = self._sum(tf.stack([tf.stack(errors[name]) for name in names]))
+    both = self.over_replicas(tf.stack([tf.stack(errors[name]) for name in names]))
     for place, name in enumerate(names):
       real, fake = tf.unstack(both[place])
       logs[f'{name}_real_error'] = errors[name][0]

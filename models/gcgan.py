@@ -143,10 +143,7 @@ class GCGAN(System):
   def _pair_weights(self, different: tf.Tensor) -> tf.Tensor:
     if self.config.contrastive_balance == 'pair':
       return tf.fill(tf.shape(different), 1 / self.config.batch_size)
-    count = tf.reduce_sum(tf.cast(different, tf.float32))
-    replicas = tf.distribute.get_replica_context()
-    if replicas.num_replicas_in_sync > 1:
-      count = replicas.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    count = self.over_replicas(tf.reduce_sum(tf.cast(different, tf.float32)))
     return losses.class_balance(different, self.config.batch_size - count, count)
 
   def step_warm(self, batch: Batch) -> dict[str, tf.Tensor]:

@@ -167,9 +167,7 @@ class NN4(FaceCodes):
       places = index[:, tf.newaxis]
       own = tf.scatter_nd(places, codes, [self.config.batch_size, CODE])
       names = tf.scatter_nd(places, labels, [self.config.batch_size])
-      replicas = tf.distribute.get_replica_context()
-      everybody = replicas.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(own))
-      labels = replicas.all_reduce(tf.distribute.ReduceOp.SUM, names)
+      everybody, labels = self.over_replicas(tf.stop_gradient(own)), self.over_replicas(names)
       codes = everybody + own - tf.stop_gradient(own)
     semihard = load_addons('losses').triplet_semihard_loss
     triplet = semihard(labels, codes, self.config.margin, distance_metric='squared-L2')

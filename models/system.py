@@ -75,6 +75,12 @@ class System(tf.keras.Model):
       return tf.function(function, jit_compile=True)
     return function
 
+  def over_replicas(self, value: tf.Tensor) -> tf.Tensor:
+    """Sum over replicas; gradients flow back to all of them."""
+    if self.replicas == 1:
+      return value
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
   def averaged_networks(self) -> list[tf.keras.Model]:
     """The networks whose exponential moving average is evaluated; none unless a system says so."""
     return []

@@ -140,7 +140,7 @@ def test_rows_beside_copies_nearest_frames_and_the_truth(evaluated):
   assert value('silhouette_iou', 'truth') > 0.6
   assert value('diversity_share') > 0 and value('yaw_correlation', 'truth') > 0.5
   assert {row['slice'] for row in rows} >= {'all', 'near', 'far'}
-  assert 0.4 < value('flicker', 'truth') < 1.3 and find_row(rows, 'flicker')['count'] == 24
+  assert 0.4 < value('flicker', 'truth') < 1.3 and find_row(rows, 'flicker')['count'] == 48
   with np.load(folder / 'frames.npz', allow_pickle=False) as arrays:
     assert arrays['yaw_correlation/model'].shape == (24,) and arrays['distances/target'].shape == (24, 24)
 
@@ -150,4 +150,4 @@ def test_figures_say_who_made_them(evaluated):
   for name in ('sheet.png', 'translation.mp4'):
     assert read_provenance(folder / name)['model'] == 'Personae faceoff'
   frames = list(read_video(folder / 'translation.mp4'))
-  assert len(frames) == 24 and frames[0].shape[1] > 3 * 256 and frame_rate(folder / 'translation.mp4') == 25
+  assert len(frames) == 48 and frames[0].shape[1] > 3 * 256 and frame_rate(folder / 'translation.mp4') == 25

@@ -23,7 +23,7 @@ FRAMES = 60
 QUICK = pathlib.Path(__file__).parents[2] / 'configs' / 'ablations' / 'quick'
 
 
-def write_evaluation(workdir, config, mouth=20.0, yaw=0.5, diversity=1.0, seed=0):
+def write_evaluation(workdir, config, mouth=20.0, yaw=0.5, diversity=1.0, flicker=1.2, seed=0):
   """What an evaluation leaves that gives these figures, with noise of its own."""
   random = np.random.default_rng(seed)
   (workdir / 'eval').mkdir(parents=True)
@@ -41,9 +41,10 @@ def write_evaluation(workdir, config, mouth=20.0, yaw=0.5, diversity=1.0, seed=0
     f'{metric}/{name}': values for metric in ('mouth_correlation', 'yaw_correlation')
     for name, values in (('input', inputs), ('model', noisy + noise))
   }, **{'distances/model': diversity * distances, 'distances/target': distances})  # fmt: skip
-  values = {'diversity_share': diversity, 'nearer_to_target': 1.0, 'face_found': 1.0, 'psnr_face': mouth}
+  values = {'diversity_share': diversity, 'nearer_to_target': 1.0, 'face_found': 1.0, 'psnr_face': mouth,
+            'flicker': flicker, 'verified_as_target': 0.9, 'silhouette_iou': mouth}  # fmt: skip
   rows = [make_row('translation', name, 'model', 'all', Estimate(v, v, v), FRAMES, 1) for name, v in values.items()]
-  write_results(workdir / 'eval' / 'results.json', 'faceoff', 1, 'synthetic_actors', rows)
+  write_results(workdir / 'eval' / 'results.json', 'faceoff', config.train_steps, 'synthetic_actors', rows)
   return workdir
 
 
@@ -60,6 +61,7 @@ def test_claims_hold_where_frames_and_seeds_agree(tmp_path):
   arms['unet'] = {0: write_evaluation(tmp_path / 'u', tiny(), diversity=0.3)}
   arms['crop_mask'] = {0: write_evaluation(tmp_path / 'c', tiny(), diversity=0.6)}
   arms['model_A2D'] = {0: write_evaluation(tmp_path / 'x', tiny(pair='A2D'), mouth=15.0)}
+  arms['model_A2C'] = {0: write_evaluation(tmp_path / 'y', tiny(pair='A2C'), flicker=1.1)}
   rows = faceoff_claims.judge(arms)
   said = {(row['subject'], row['metric']): row for row in rows}
   verdict = {key: row.get('verdict') for key, row in said.items()}
@@ -78,6 +80,19 @@ def test_claims_hold_where_frames_and_seeds_agree(tmp_path):
   assert verdict['wgan', 'failed_runs'] == 'holds' and '2 of 3 runs; baseline: 0 of 3' in said['wgan', 'failed_runs'][
     'claim']  # fmt: skip
   assert said['A2D (other scale)', 'psnr_face']['value'] == 15
+  assert verdict['A2D_minus_A2B', 'silhouette_iou'] == 'holds'
+  assert said['A2D_minus_A2B', 'silhouette_iou']['value'] == pytest.approx(15 - 20.1)
+  assert verdict['A2B_minus_0.5', 'verified_as_target'] == 'holds' == verdict['A2B_minus_1.0', 'flicker']
+  assert verdict['A2C_minus_A2B', 'flicker'] == 'opposite'
+  rows = faceoff_claims.judge(arms, unfair=['weight_mask', 'wgan'])
+  verdict = {(row['subject'], row['metric']): row.get('verdict') for row in rows}
+  assert verdict['weight_mask_minus_model', 'psnr_mouth'] == 'undecided: trained otherwise'
+  assert verdict['wgan', 'failed_runs'] == 'undecided: trained otherwise'
+  assert verdict['unet_minus_model', 'diversity_share'] == 'holds'
+  results = tmp_path / 'd/eval/results.json'
+  results.write_text(results.read_text().replace('"step": 2,', '"step": 1,'))
+  with pytest.raises(ValueError, match='d was evaluated after 1 of 2 steps: train it to the end'):
+    faceoff_claims.judge(arms)
   text = faceoff_claims.write_claims(rows)
   assert 'weight mask: more detail' in text and 'A2B (other sex)' in text
   json.dumps(rows, allow_nan=False)
@@ -172,9 +187,12 @@ def test_the_sweeps_flagfiles_are_the_papers_variants():
             if getattr(config, f.name) != getattr(base, f.name)}
 
   files, model = sorted(QUICK.glob('faceoff_*.cfg')), read(QUICK / 'faceoff_model.cfg')
+  faster = model.learning_rate / FaceOffConfig().learning_rate  # All of them, so that none is set back.
   for file in files:
     config, name = read(file), file.stem.removeprefix('faceoff_')
     assert faceoff_arm(config) == (f'model_{name}' if name in ('A2C', 'A2D') else name)
     if (QUICK.parent / file.name).exists():
-      assert changes(config, model) == changes(read(QUICK.parent / file.name), FaceOffConfig()), file
+      paper_size = changes(read(QUICK.parent / file.name), FaceOffConfig())
+      expected = {(key, faster * value if key == 'learning_rate' else value) for key, value in paper_size}
+      assert changes(config, model) == expected, file
   assert {file.name for file in QUICK.parent.glob('faceoff_*.cfg')} < {file.name for file in files}

@@ -104,13 +104,31 @@ def test_films_keep_their_sound_and_need_no_source(run, tmp_path, capsys):
     argv = ['transfer', f'--model={model}', f'--driver={tmp_path / driver}.mp4', f'--output={output}']
     assert commands.run(transfer.main, argv) == 0
     assert ('it has no sound track: the film is silent' in capsys.readouterr().out) is not sound
-    assert has_sound(output) is sound and len(list(read_video(output))) == 6
+    assert has_sound(output) is sound and np.shape(list(read_video(output))) == (6, 92, 122, 3)
     assert read_provenance(output)['model'] == 'Personae faceoff'
   (tmp_path / 'folder').mkdir()
   Image.fromarray(frames[0]).save(tmp_path / 'folder' / 'x.png')
   assert transfer.transfer(run, '', tmp_path / 'folder', tmp_path / 'made', direction='b2a', side_by_side=True) == 1
   with Image.open(tmp_path / 'made' / 'x.png') as picture:
     assert picture.size == (512, 256)
+
+
+def test_a_sound_that_cannot_be_read_costs_no_film(tmp_path, capsys):
+  frames = [smooth_picture(32, 32)] * 4
+  save_video(tmp_path / 'heard.mp4', frames, 10)
+  command = [imageio_ffmpeg.get_ffmpeg_exe(), '-v', 'error', '-i', tmp_path / 'heard.mp4', '-f', 'lavfi', '-i',
+             'sine=duration=0.4', '-c:v', 'copy', '-c:a', 'aac', tmp_path / 'sound.mp4']  # fmt: skip
+  subprocess.run(list(map(str, command)), check=True)
+  content = (tmp_path / 'sound.mp4').read_bytes()
+  (tmp_path / 'sound.mp4').write_bytes(content.replace(b'mp4a', b'apac').replace(b'esds', b'free'))  # No codec.
+  assert has_sound(tmp_path / 'sound.mp4')
+  capsys.readouterr()
+  assert save_video(tmp_path / 'out.mp4', frames, 10, sound=tmp_path / 'sound.mp4') == 4
+  out = capsys.readouterr().out
+  assert out.startswith(f'{tmp_path / "sound.mp4"}: its sound cannot be read (') and out.count('\n') == 1
+  assert out.endswith('): the film is silent\n')
+  assert len(list(read_video(tmp_path / 'out.mp4'))) == 4 and not has_sound(tmp_path / 'out.mp4')
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['heard.mp4', 'out.mp4', 'sound.mp4']
 
 
 def test_a_film_that_shows_two_faces_is_not_measured(tmp_path, capsys):

@@ -149,10 +149,10 @@ def test_held_out_frames_are_the_middle_in_the_order_of_time(path):
   assert 'a: 7 training frames, 4 held out' in text and 'masks of the frames show the face' in text
 
 
-def test_the_frame_rate_is_known_where_it_was_chosen(tmp_path):
-  for given, rate in ((2.0, 2.0), (0.0, 25.0)):
-    pipeline = domains(write_videos(tmp_path / f'{given:g}', frame_rate=given))
-    assert (pipeline.known_rate, pipeline.frame_rate) == (given, rate)
+def test_the_frame_rate_is_known_where_it_is_not_that_of_a_folder(tmp_path):
+  for known, rate in ((2.0, 2.0), (0.0, 25.0)):
+    pipeline = domains(write_videos(tmp_path / f'{known:g}', rates={'a': known, 'b': 7.0}))
+    assert (pipeline.known_rate, pipeline.frame_rate) == (known, rate)
 
 
 def test_data_that_does_not_fit_is_refused(path, tmp_path):
