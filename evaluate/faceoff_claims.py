@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluate import intervals
-from evaluate.arms import FIRST_PAIR
+from evaluate.arms import FACEOFF_TITLES, FIRST_PAIR
 from evaluate.facecycle_truth import correlation_of
 from evaluate.faceoff import FOLLOWS, PROTOCOL, mean_distance
 from evaluate.intervals import MIN_SEEDS, Estimate
@@ -24,6 +24,7 @@ CLAIMS = 'claims'
 # A run failed whose outputs differ less than half as much as B's frames, or show B, or a face, less than half of the
 # time.
 _FAILED = 0.5
+_WINS_BY = 'ssim_face'
 MARGIN = 0.01  # Of SSIM: details that gain less are no better.
 _FAIL_OFTEN = ('wgan', 'wgan_gp', 'wgan_released')  # What the paper says of these is that many runs fail.
 _OF_PAIRS = ('psnr_face', 'mouth_correlation', 'yaw_correlation', 'silhouette_iou', 'flicker', 'verified_as_target')
@@ -143,7 +144,7 @@ def judge(arms: Arms, unfair: Collection[str] = ()) -> list[Row]:
     if names & set(unfair):
       row['verdict'] = 'undecided: trained otherwise'
   pairs = _pair_rows(judged)
-  return rows + [_judge_pair(claim, pairs, judged) for claim in PAIR_TEXT] + pairs
+  return rows + [_judge_pair(claim, pairs, judged) for claim in PAIR_TEXT] + _win_rows(judged) + pairs
 
 
 def set_aside(arms: Arms) -> tuple[dict[str, dict[int, Path]], dict[str, dict[int, Path]]]:
@@ -283,6 +284,24 @@ def _failures(arm: str, judged: Mapping[str, Mapping[int, Judged]], diverged: in
   return {**row, 'claim': text, 'spread': None, 'verdict': verdict}
 
 
+def _win_rows(judged: Mapping[str, Mapping[int, Judged]]) -> list[Row]:
+  """On how many frames each variant's face is nearer to the truth than the baseline's, by SSIM, over pairs of seeds."""
+  key, rows, base = f'model/{_WINS_BY}', [], list(judged['model'].values())
+  for arm, of_seeds in judged.items():
+    both = [(one.samples, other.samples) for one in of_seeds.values() for other in base]
+    if arm == 'model' or not both or any(
+      key not in samples or not np.array_equal(samples['sample'], base[0].samples['sample'])
+      for pair in both
+      for samples in pair
+    ):
+      continue
+    won = np.mean([one[key] > other[key] for one, other in both], axis=0)
+    weights = intervals.bootstrap_weights(base[0].samples['identity'])
+    estimate = intervals.estimate(intervals.mean_of(won), weights)
+    rows.append(make_row('wins', _WINS_BY, arm, 'all', estimate, len(won), 1, len(of_seeds)))
+  return rows
+
+
 def _pair_rows(judged: Mapping[str, Mapping[int, Judged]]) -> list[Row]:
   """The baseline on each pair of actors: the mean of its seeds, with the mean of their intervals."""
   rows = []
@@ -338,6 +357,14 @@ def write_claims(rows: Sequence[Row]) -> str:
     if row['protocol'] == CLAIMS
   ]
   text = make_table(['claim', 'figure', 'variant minus baseline', 'between seeds', 'seeds', 'verdict'], lines)
+  wins = [
+    [FACEOFF_TITLES.get(row['subject'], row['subject']), write_value(row), str(row['seeds'])]
+    for row in rows
+    if row['protocol'] == 'wins'
+  ]
+  if wins:
+    header = ['nearer to the truth than the baseline', 'share of frames, by SSIM of the face', 'seeds']
+    text += '\n\n' + make_table(header, wins)
   pairs = [row for row in rows if row['protocol'] == 'pairs']
   names = list(dict.fromkeys(row['subject'] for row in pairs))
   metrics = list(dict.fromkeys(row['metric'] for row in pairs))

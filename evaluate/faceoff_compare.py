@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evaluate.arms import FACEOFF_TITLES, faceoff_arm, faceoff_variant, pair_of
+from evaluate.arms import FACEOFF_TITLES, faceoff_arm, pair_of
 from evaluate.charts import save_curves
 from evaluate.provenance import model_version, save_image, to_uint8
 from evaluate.results import make_table
@@ -45,23 +45,24 @@ def save_figures(output: Path, arms: Mapping[str, Sequence[Path]], curves: Curve
     arms: name -> its runs.
     curves: see `figure7`.
   """
-  figure6(output / 'figure6.png', [workdir for workdirs in arms.values() for workdir in workdirs])
+  figure6(output / 'figure6.png', arms)
   table = figure7(output / 'figure7.png', arms, curves)
   runs.write_file(output / 'figure7.txt', table + '\n')
   return table
 
 
-def figure6(path: Path, workdirs: Sequence[Path]) -> None:
+def figure6(path: Path, arms: Mapping[str, Sequence[Path]]) -> None:
   """Draws held-out frames, spread over the clips, their masks, and what each variant makes of them.
 
   Args:
     path: the PNG.
-    workdirs: runs; of each variant and pair the first one is shown.
+    arms: name -> its runs, of which the first one is shown; arms of several pairs that are named alike but for the
+      pair share a column.
   """
   shown: dict[str, dict[str, Path]] = {}
-  for workdir in workdirs:
-    config = runs.load_config(workdir)
-    shown.setdefault(pair_of(config), {}).setdefault(faceoff_variant(config), workdir)
+  for name, workdirs in arms.items():
+    pair = pair_of(runs.load_config(workdirs[0]))
+    shown.setdefault(pair, {})[name.removesuffix(f'_{pair}')] = workdirs[0]
   given = [variant for variants in shown.values() for variant in variants]
   order = [name for name in FACEOFF_TITLES if name in given]
   order += [name for name in dict.fromkeys(given) if name not in order]
@@ -75,11 +76,14 @@ def figure6(path: Path, workdirs: Sequence[Path]) -> None:
     for variant, workdir in variants.items():
       model = runs.restore(workdir)
       step = max(step, int(model.step))
+      own = batch
+      if (model.config.image_size, model.config.load_size) != (config.image_size, config.load_size):
+        own = PIPELINES['faceoff'](model.config).held_out(_FRAMES)
       with model.averaged_weights():
-        drawn[variant] = np.asarray(model.translate(model.crop(batch['a'], batch['a_mask'])))
+        drawn[variant] = np.asarray(model.translate(model.crop(own['a'], own['a_mask'])))
     if 'truth' in batch:
       drawn['truth'] = batch['truth']
-    tiles = {name: [_tile(image) for image in to_uint8(images)] for name, images in drawn.items()}
+    tiles = {name: [_tile(to_uint8(image)) for image in images] for name, images in drawn.items()}
     rows += [{name: images[k] for name, images in tiles.items()} for k in range(len(batch['a']))]
     names += [pair] * len(batch['a'])
   columns = ['input', *masks, *order, *['truth'] * any('truth' in row for row in rows)]

@@ -238,7 +238,7 @@ def summary(rows: Sequence[Row], protocol: str) -> str:
     + [write_value(find(metric, embedding, s, 'all')) for s in subjects]
     for metric, embedding in metrics
   ]
-  largest = max(whole, key=lambda row: row['count'])
+  largest = max((row for row in whole if row['metric'] == whole[0]['metric']), key=lambda row: row['count'])
   title = protocol
   if largest['identities']:
     people = 'person' if largest['identities'] == 1 else 'people'

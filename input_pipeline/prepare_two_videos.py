@@ -267,6 +267,10 @@ def _read_found(
       ((rows, note),) = json.load(file)
     moments = [Moment(**row | {'face': Face(**row['face'])}) for row in rows]
     note = note.replace(': the frames before are used', '')
+    moments, outside = _leave_out_cut_off(clip, moments, settings)
+    if outside:
+      cut_off = f'the face is outside of the middle square in {outside} frames, which are left out: --align follows it'
+      note = '; '.join(filter(None, [note, cut_off]))
     if len(moments) < 2:
       raise ValueError(
         f'--{clip.identity}={clip.file}: {len(moments)} frames can be used, two are needed ({note or "it has no more"})'
@@ -282,6 +286,20 @@ def _read_found(
     parts.append(Part(clip, moments, tone, ready[number]))
     notes.append(video_frames.describe_clip(clip, settings) + note.split('; ') * bool(note))
   return parts, notes
+
+
+def _leave_out_cut_off(clip: Clip, moments: list[Moment], settings: VideoSettings) -> tuple[list[Moment], int]:
+  """The moments whose faces the frames show, and how many do not: faces are sought in whole pictures."""
+  if settings.align or not moments:
+    return moments, 0
+  shown, by_number = [], {moment.number: moment for moment in moments}
+  for number, picture in video_frames.read_frames(clip, settings.frame_rate, list(by_number)):
+    face = by_number[number].face
+    matrix = video_frames.frame_matrix(picture.shape, face, settings)
+    points = alignment.transform_points(np.array(face.points), matrix)
+    if ((points >= 0) & (points < settings.size)).all(-1).mean() > 0.5:
+      shown.append(by_number[number])
+  return shown, len(moments) - len(shown)
 
 
 def _in_time(part: Part, test_fraction: float, split: str) -> list[Moment]:

@@ -84,6 +84,9 @@ def test_claims_hold_where_frames_and_seeds_agree(tmp_path):
   assert said['A2D_minus_A2B', 'silhouette_iou']['value'] == pytest.approx(15 - 20.1)
   assert verdict['A2B_minus_0.5', 'verified_as_target'] == 'holds' == verdict['A2B_minus_1.0', 'flicker']
   assert verdict['A2C_minus_A2B', 'flicker'] == 'opposite'
+  wins = {row['subject']: row['value'] for row in rows if row['protocol'] == 'wins'}
+  assert wins['weight_mask'] == 1 and wins['five_layers'] == 0 and 'model' not in wins
+  assert wins['double'] == pytest.approx(2 / 3, abs=0.05)  # Above two of the three seeds of the baseline.
   rows = faceoff_claims.judge(arms, unfair=['weight_mask', 'wgan'])
   verdict = {(row['subject'], row['metric']): row.get('verdict') for row in rows}
   assert verdict['weight_mask_minus_model', 'psnr_mouth'] == 'undecided: trained otherwise'

@@ -110,6 +110,18 @@ def test_damage_and_irregular_frames_cost_no_more_than_they_must(tmp_path, discs
   assert dataset.open_dataset(f'{tmp_path}/data').index('test')['file'][3] > 'a/a.mp4#000035'
 
 
+def test_faces_beside_the_middle_square_are_left_out_and_said(people, tmp_path, discs, capsys):
+  write_video(tmp_path / 'a.mp4', [face(40 + 40 * t, 72, shape=(144, 288)) for t in range(6)], '-pix_fmt', 'yuv444p')
+  (tmp_path / 'b').symlink_to(people / 'b')
+  assert run(tmp_path, tmp_path / 'data', '--test_fraction=0.25') == 0, capsys.readouterr().err
+  lines = capsys.readouterr().out.splitlines()
+  said = 'a (a.mp4): the face is outside of the middle square in 2 frames, which are left out: --align follows it'
+  assert lines[0] == 'a: 3 + 1 frames of a.mp4' and said in lines
+  assert run(tmp_path, tmp_path / 'aligned', '--test_fraction=0.25', '--align') == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0].startswith('a: ') and not any('outside of the middle' in line for line in lines)
+
+
 def test_aligned_frames_follow_the_face(people, tmp_path, discs, capsys):
   assert run(people, tmp_path / 'data', '--align', '--enlargement=1.5') == 0, capsys.readouterr().err
   data = dataset.open_dataset(str(tmp_path / 'data'))
