@@ -32,13 +32,25 @@ flags.DEFINE_string(
 
 
 class Run(NamedTuple):
-  """An evaluated run: its folder, config, rows of results.json, arrays of samples.npz, and the step they are of."""
+  """An evaluated run.
+
+  Attributes:
+    path: its folder.
+    config: its settings.
+    rows: of results.json.
+    samples: arrays of samples.npz under '', those of samples-PROTOCOL.npz under PROTOCOL.
+    step: the one that all these are of.
+  """
 
   path: Path
   config: Any
   rows: list[Row]
-  samples: dict[str, np.ndarray]
+  samples: dict[str, dict[str, np.ndarray]]
   step: int
+
+  def samples_of(self, protocol: str) -> dict[str, np.ndarray]:
+    """What was kept picture by picture of a protocol."""
+    return self.samples.get(protocol, self.samples.get('', {}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +75,10 @@ def read_run(path: str | Path, part: str = '') -> Run:
   folder = path / 'eval' / part
   config = runs.load_config(path)
   results = json.loads((folder / 'results.json').read_text()) if part else read_results(path)
-  file, samples = folder / 'samples.npz', {}
-  if file.is_file():
+  samples = {}
+  for file in sorted(folder.glob('samples*.npz')):
     with np.load(file, allow_pickle=False) as arrays:
-      samples = dict(arrays)
+      samples[file.stem.partition('-')[2]] = dict(arrays)
   return Run(path, config, results['results'], samples, results['step'])
 
 
@@ -135,10 +147,11 @@ def arm_rows(arm: Arm) -> list[Row]:
         Estimate(float(np.mean(values)), None, None) if len(values) == len(arm.runs) else Estimate(None, None, None)
       )
       if row['embedding'] is None and (measure := _stack(arm, row)) is not None:
-        chosen = first.samples[f'slice/{row["slice"]}']
-        if row['slice'] not in weights:
-          weights[row['slice']] = intervals.bootstrap_weights(first.samples['identity'][chosen])
-        estimate = intervals.estimate(measure.statistic(chosen), weights[row['slice']])
+        samples, part = first.samples_of(row['protocol']), (row['protocol'], row['slice'])
+        chosen = samples[f'slice/{row["slice"]}']
+        if part not in weights:
+          weights[part] = intervals.bootstrap_weights(samples['identity'][chosen])
+        estimate = intervals.estimate(measure.statistic(chosen), weights[part])
       row = make_row(
         row['protocol'],
         row['metric'],
@@ -156,7 +169,7 @@ def arm_rows(arm: Arm) -> list[Row]:
 
 def _stack(arm: Arm, row: Row) -> Measure | None:
   """A row's figure of each seed's pictures; None where the seeds were not evaluated on the same ones."""
-  samples = [run.samples for run in arm.runs.values()]
+  samples = [run.samples_of(row['protocol']) for run in arm.runs.values()]
   key = f'{row["subject"]}/{row["metric"]}'
   if any(key not in s or f'slice/{row["slice"]}' not in s for s in samples):
     return None
@@ -166,17 +179,19 @@ def _stack(arm: Arm, row: Row) -> Measure | None:
   return Measure(np.array([s[key] for s in samples]), np.array(denominators) if denominators else None)
 
 
-def difference(first: Arm, second: Arm, metric: str, slice: str, replicates: int = intervals.REPLICATES) -> Row:
+def difference(
+  first: Arm, second: Arm, metric: str, slice: str, protocol: str = '', replicates: int = intervals.REPLICATES
+) -> Row:
   """The paired difference second - first of the model's figure, on shared pictures and seeds.
 
-  Without a shared seed, seeds are paired in their order.
+  Without a shared seed, seeds are paired in their order. `protocol` is needed where several have such a metric.
   """
   shared = sorted(set(first.runs) & set(second.runs))
   pairs = [(first.runs[s], second.runs[s]) for s in shared] or list(
     zip(first.runs.values(), second.runs.values(), strict=False)
   )
   key, part = f'model/{metric}', f'slice/{slice}'
-  everything = [run.samples for pair in pairs for run in pair]
+  everything = [run.samples_of(protocol) for pair in pairs for run in pair]
   nothing = make_row(
     'compare', metric, f'{second.name} minus {first.name}', slice, Estimate(None, None, None), 0, 0, len(pairs)
   )
@@ -276,20 +291,23 @@ def compare(
   rows = {arm.name: arm_rows(arm) for arm in arms}
   metrics = list(
     dict.fromkeys(
-      (row['metric'], row['embedding'])
+      (row['protocol'], row['metric'], row['embedding'])
       for row in rows[arms[0].name]
       if row['subject'] == 'model' and row['slice'] == slice
     )
   )
+  # FaceCycle has an SSIM of neutral faces and one of transfers; elsewhere the metric says all.
+  protocols = {metric: {p for p, m, _ in metrics if m == metric} for _, metric, _ in metrics}
+  titles = {(p, m): f'{p} {m}' if len(protocols[m]) > 1 else m for p, m, _ in metrics}
   differences = []
   pairs = [(arms[0], arm) for arm in arms[1:]]
   if experiment:
     pairs = recognition_figures.opponents(arms, [next(iter(arm.runs.values())).config for arm in arms])
   for first, second in pairs:
     for name in slices:
-      for metric in dict.fromkeys(m for m, embedding in metrics if embedding is None):
-        row = difference(first, second, metric, name)
-        differences.append({**row, 'verdict': verdict(row)})
+      for protocol, metric in dict.fromkeys((p, m) for p, m, embedding in metrics if embedding is None):
+        row = difference(first, second, metric, name, protocol)
+        differences.append({**row, 'metric': titles[protocol, metric], 'verdict': verdict(row)})
   text = []
   for arm in arms:
     seeds = ', '.join(str(seed) for seed in arm.runs)
@@ -297,9 +315,9 @@ def compare(
     text.append(f'{arm.name}: seed{"s" * (len(arm.runs) > 1)} {seeds} ({where})')
   text += filter(None, map(stale, given))
   lines = [
-    [metric + (f' ({embedding})' if embedding else '')]
-    + [write_value(find_row(rows[arm.name], metric, 'model', slice, embedding=embedding)) for arm in arms]
-    for metric, embedding in metrics
+    [titles[protocol, metric] + (f' ({embedding})' if embedding else '')]
+    + [write_value(find_row(rows[arm.name], metric, 'model', slice, protocol, embedding)) for arm in arms]
+    for protocol, metric, embedding in metrics
   ]
   text += ['', make_table([f'model, {slice}', *(arm.name for arm in arms)], lines)]
   if len(arms) > 1:

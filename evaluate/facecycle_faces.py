@@ -45,6 +45,11 @@ class Unseen(NamedTuple):
     return self.batch['identity']
 
   @property
+  def names(self) -> np.ndarray:
+    """[N] names of the first frames, the same in every run."""
+    return np.array([str(file) for file in self.batch['file']])
+
+  @property
   def size(self) -> int:
     return self.neutral.shape[1]
 

@@ -6,6 +6,7 @@ its truth after the best similarity, of model and `copy_input` alike.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -15,19 +16,20 @@ from evaluate.facecycle_faces import Truth, Unseen
 from evaluate.follow import mouth_opening
 from evaluate.provenance import to_uint8
 from evaluate.registration import align_pictures
-from evaluate.results import Measure, Row, make_row, make_rows
+from evaluate.results import Measure, Row, make_row, make_rows, save_samples
 from input_pipeline.alignment import transform_points
 
 NEUTRAL, TRANSFER = 'neutral_truth', 'transfer_truth'
 _FIGURES = ('ssim', 'psnr', 'psnr_face')
 
 
-def truth_rows(unseen: Unseen, faces: Mapping[str, Faces]) -> list[Row]:
+def truth_rows(unseen: Unseen, faces: Mapping[str, Faces], folder: str | Path) -> list[Row]:
   """Rows `neutral_truth` and `transfer_truth`: SSIM and PSNR where the truth is known, and how motion is followed.
 
   Args:
     unseen: held-out frames and what the model made of them.
     faces: of `read_unseen`.
+    folder: where samples-PROTOCOL.npz go.
   """
   rows, slices = [], find_slices(unseen)
   inputs = unseen.batch['first']
@@ -37,6 +39,7 @@ def truth_rows(unseen: Unseen, faces: Mapping[str, Faces]) -> list[Row]:
     if truth is not None:
       measures = {name: compare(images, truth) for name, images in (('model', outputs), ('copy_input', inputs))}
       rows += make_rows(protocol, measures, unseen.people, slices, _FIGURES)
+      save_samples(Path(folder) / f'samples-{protocol}.npz', unseen.names, unseen.people, measures, slices)
   return rows + _motion_rows(unseen, faces)
 
 

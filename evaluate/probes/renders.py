@@ -24,7 +24,7 @@ from evaluate import same_person
 from evaluate.intervals import Estimate
 from evaluate.probes import solvers
 from evaluate.probes.features import expression_readers, identity_readers
-from evaluate.results import Measure, Row, make_row, make_rows
+from evaluate.results import Measure, Row, make_row, make_rows, save_samples
 from input_pipeline import PIPELINES
 from input_pipeline.talking_heads import KIND, LABELS
 
@@ -42,7 +42,7 @@ class Frames:
     label: [N] of `talking_heads.LABELS`, without the last.
     pose: [N, 3] yaw, pitch, roll in degrees.
     person, light: [N] int.
-    track, skin: [N] str.
+    file, track, skin: [N] str.
     part: [N] of train, validation and test.
   """
 
@@ -51,6 +51,7 @@ class Frames:
   pose: np.ndarray
   person: np.ndarray
   light: np.ndarray
+  file: np.ndarray
   track: np.ndarray
   skin: np.ndarray
   part: np.ndarray
@@ -66,18 +67,19 @@ def render_probes(model: Any, config: Any, output_dir: str | Path, pairs: int = 
   Args:
     model: the trained `FaceCycle`.
     config: its settings, or those with another data set.
-    output_dir: where figures would go; there are none.
+    output_dir: where samples-PROTOCOL.npz go; nowhere if empty.
     pairs: pairs of one person, and of two, at most; 0 means all.
     **options: of other evaluations.
   """
-  del output_dir, options
+  del options
   pipeline = PIPELINES[config.system](config)
   if not pipeline.rendered:
     return []
   frames = read_frames(pipeline)
   rows = _count(frames)
   features = {name: read(frames.images) for name, read in expression_readers(model, config.image_size).items()}
-  rows += _all_frames(features, frames) + _unseen_lights(features, frames) + _few_labels(features, frames)
+  for measure in (_all_frames, _unseen_lights, _few_labels):
+    rows += measure(features, frames, output_dir)
   del features
   if model.phase == 'train':  # Stage 2 is what trains R_id.
     rows += _verification(model, frames, pairs)
@@ -107,6 +109,7 @@ def read_frames(pipeline: Any) -> Frames:
       'pose': labels['pose'],
       'person': labels['identity'],
       'light': labels['light'],
+      'file': np.array([str(name) for name in labels['file']]),
       'track': np.array([name.rpartition('#')[0] for name in labels['file'].tolist()]),
       'skin': labels['skin'],
       'part': part,
@@ -125,7 +128,7 @@ def _count(frames: Frames) -> list[Row]:
   return rows
 
 
-def _all_frames(features: dict[str, np.ndarray], frames: Frames) -> list[Row]:
+def _all_frames(features: dict[str, np.ndarray], frames: Frames, folder: str | Path) -> list[Row]:
   tested = frames.rows('test')
   measures = {
     name: _measures(*_predict(values, frames, frames.rows('train'), frames.rows('validation'), tested), frames, tested)
@@ -133,10 +136,10 @@ def _all_frames(features: dict[str, np.ndarray], frames: Frames) -> list[Row]:
   }
   slices = {f'skin_{skin}': frames.skin[tested] == skin for skin in np.unique(frames.skin[tested]).tolist() if skin}
   slices |= {name: frames.label[tested] == label for label, name in enumerate(LABELS[:-1])}
-  return _rows('probe', measures, frames, tested, slices)
+  return _rows('probe', measures, frames, tested, slices, folder)
 
 
-def _unseen_lights(features: dict[str, np.ndarray], frames: Frames) -> list[Row]:
+def _unseen_lights(features: dict[str, np.ndarray], frames: Frames, folder: str | Path) -> list[Row]:
   tested, group = frames.rows('test'), frames.light % 2
   measures = {}
   for name, values in features.items():
@@ -146,10 +149,10 @@ def _unseen_lights(features: dict[str, np.ndarray], frames: Frames) -> list[Row]
       rows = frames.rows('train', seen), frames.rows('validation', seen), tested[unseen]
       labels[unseen], poses[unseen] = _predict(values, frames, *rows)
     measures[name] = _measures(labels, poses, frames, tested)
-  return _rows('probe_unseen_lights', measures, frames, tested, {})
+  return _rows('probe_unseen_lights', measures, frames, tested, {}, folder)
 
 
-def _few_labels(features: dict[str, np.ndarray], frames: Frames) -> list[Row]:
+def _few_labels(features: dict[str, np.ndarray], frames: Frames, folder: str | Path) -> list[Row]:
   tested, validation, known = frames.rows('test'), frames.rows('validation'), frames.rows('train')
   draws = []
   for seed in range(DRAWS):
@@ -165,7 +168,7 @@ def _few_labels(features: dict[str, np.ndarray], frames: Frames) -> list[Row]:
       _measures(*_predict(values, frames, few, validation, tested, refit=False), frames, tested) for few in draws
     ]
     measures[name] = {metric: Measure(np.stack([one[metric].values for one in found])) for metric in found[0]}
-  return _rows('probe_few_labels', measures, frames, tested, {})
+  return _rows('probe_few_labels', measures, frames, tested, {}, folder)
 
 
 def _predict(
@@ -193,9 +196,16 @@ def _rows(
   frames: Frames,
   tested: np.ndarray,
   slices: dict[str, np.ndarray],
+  folder: str | Path,
 ) -> list[Row]:
   others = [name for name in measures if name != 'model']
   slices = {'all': np.ones(len(tested), bool)} | slices
+  if folder:
+    means = {  # Over the draws of few labels.
+      name: {metric: Measure(values.mean(0) if values.ndim > 1 else values) for metric, (values, _) in found.items()}
+      for name, found in measures.items()
+    }
+    save_samples(Path(folder) / f'samples-{protocol}.npz', frames.file[tested], frames.person[tested], means, slices)
   return make_rows(protocol, measures, frames.person[tested], slices, measures['model'], others)
 
 

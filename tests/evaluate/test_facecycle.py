@@ -22,6 +22,9 @@ class Model:
   def mean_face(self, images):
     return images * 0
 
+  def transfer(self, source, driver):
+    return (source + driver) / 2
+
   def flow(self, images):
     flow = tf.constant([0.3, 0.4]) * tf.ones([tf.shape(images)[0], 16, 16, 2])
     return flow, -flow
@@ -32,16 +35,21 @@ def grey_people():
   people = np.repeat(np.int32([0, 1, 2]), 2)
   first = np.repeat(np.float32([-0.5, 0, 0.5]), 2)[:, None, None, None] * np.ones([6, 32, 32, 3], np.float32)
   second = first + np.float32(0.1)
-  batch = {'first': first, 'second': second, 'identity': people}
+  batch = {'first': first, 'second': second, 'identity': people, 'file': [f'{k}.png' for k in range(6)]}
   return Unseen(batch, facecycle_faces.strangers(people), first / 2, second / 2, first)
 
 
-def test_label_free():
-  rows = facecycle.label_free(Model(), grey_people())
+def test_label_free(tmp_path):
+  rows = facecycle.label_free(Model(), grey_people(), tmp_path)
   found = {(row['subject'], row['metric']): row['value'] for row in rows}
   # To the next stranger's second frame: .6, .6, .9 of brightness; in the model half of each.
   np.testing.assert_allclose(found['copy_input', 'within_over_between'], 0.1 / ((0.6 + 0.6 + 0.9) / 3), rtol=1e-4)
   np.testing.assert_allclose(found['model', 'within_over_between'], 0.1 / 0.7, rtol=1e-4)
+  np.testing.assert_allclose([found['model', name] for name in ('within', 'between')], [0.05, 0.35], rtol=1e-4)
+  np.testing.assert_allclose([found[s, 'cycle_l1'] for s in ('copy_input', 'model')], [0.1, 0.05], rtol=1e-4)
+  with np.load(tmp_path / 'samples-label_free.npz') as kept:
+    assert kept['sample'].tolist() == [f'{k}.png' for k in range(6)] and kept['identity'].tolist() == [0, 0, 1, 1, 2, 2]
+    np.testing.assert_allclose(kept['model/cycle_l1'], 0.05, rtol=1e-4)
   np.testing.assert_allclose([found[s, 'spread'] for s in ('copy_input', 'model')], [1 / 3, 1 / 6], rtol=1e-4)
   assert found['model', 'asymmetry'] == found['model', 'mean_face_spread'] == 0
   np.testing.assert_allclose(found['model', 'flow_size'], 0.5, rtol=1e-5)
@@ -49,7 +57,7 @@ def test_label_free():
   assert found['model_minus_copy_input', 'spread'] < 0
   untrained = Model()
   untrained.phase = 'motion'
-  metrics = {row['metric'] for row in facecycle.label_free(untrained, grey_people())}
+  metrics = {row['metric'] for row in facecycle.label_free(untrained, grey_people(), tmp_path)}
   assert 'spread' in metrics and 'mean_face_spread' not in metrics  # Nobody was taught to make mean faces.
 
 

@@ -76,18 +76,19 @@ def scene(people=20, each=14):
   pose = random.uniform(-20, 20, [count, 3])
   part = np.where(person >= people - 5, 2, np.where(person % 5 == 4, 1, 0))
   return renders.Frames(
-    np.zeros([count, 8, 8, 3], np.uint8), label, pose, person, number % 6,
+    np.zeros([count, 8, 8, 3], np.uint8), label, pose, person, number % 6, np.array([f'{k}.png' for k in number]),
     np.array([f'{p}/{n % each // 7}' for p, n in zip(person, number, strict=True)]),
     np.where(person % 2, 'dark', 'light'), part)  # fmt: skip
 
 
-def test_whoever_sees_the_truth_is_right_in_all_regimes():
+def test_whoever_sees_the_truth_is_right_in_all_regimes(tmp_path):
   frames = scene()
   random = np.random.default_rng(1)
   known = np.concatenate([np.eye(7)[frames.label], frames.pose], axis=1)
   seen = {'model': (known + 0.01 * random.normal(size=known.shape)).astype(np.float32),
           'raw_pixels': random.normal(size=known.shape).astype(np.float32)}
-  rows = renders._all_frames(seen, frames) + renders._few_labels(seen, frames) + renders._unseen_lights(seen, frames)
+  regimes = renders._all_frames, renders._few_labels, renders._unseen_lights
+  rows = [row for regime in regimes for row in regime(seen, frames, tmp_path)]
   for protocol in ('probe', 'probe_few_labels', 'probe_unseen_lights'):
     right = find_row(rows, 'expression_accuracy', protocol=protocol)
     assert right['value'] > 0.99 and (right['count'], right['identities']) == (70, 5)
@@ -96,6 +97,9 @@ def test_whoever_sees_the_truth_is_right_in_all_regimes():
     assert find_row(rows, 'yaw_error', protocol=protocol)['value'] < 2
     assert find_row(rows, 'roll_error', 'raw_pixels', protocol=protocol)['value'] > 5
     assert find_row(rows, 'yaw_error', 'model_minus_raw_pixels', protocol=protocol)['high'] < 0
+    with np.load(tmp_path / f'samples-{protocol}.npz') as kept:
+      assert kept['model/expression_accuracy'].mean() == pytest.approx(right['value'])
+      assert kept['sample'].tolist() == [f'{k}.png' for k in range(210, 280)]
   assert find_row(rows, 'expression_accuracy', slice='surprised')['count'] == 10
   assert find_row(rows, 'pitch_error', slice='skin_dark')['identities'] == 3
 
@@ -108,7 +112,7 @@ def test_a_probe_never_sees_the_lights_that_it_is_tested_on(monkeypatch):
     return np.zeros(len(tested)), np.zeros([len(tested), 3])
 
   monkeypatch.setattr(renders, '_predict', predict)
-  rows = renders._unseen_lights({'model': np.zeros([280, 1])}, frames)
+  rows = renders._unseen_lights({'model': np.zeros([280, 1])}, frames, '')
   assert asked == [[{0}, {0}, {1}], [{1}, {1}, {0}]]
   assert find_row(rows, 'expression_accuracy')['count'] == 70  # Each frame once.
 
@@ -159,7 +163,7 @@ def test_people_are_verified_once_stage_2_has_begun(monkeypatch):
   monkeypatch.setattr(renders, 'read_frames', lambda pipeline: scene())
   monkeypatch.setattr(renders, 'expression_readers', lambda model, size: {})
   for name in ('_all_frames', '_unseen_lights', '_few_labels'):
-    monkeypatch.setattr(renders, name, lambda features, frames: [])
+    monkeypatch.setattr(renders, name, lambda features, frames, folder: [])
   monkeypatch.setattr(renders, '_verification', lambda model, frames, pairs: [{'protocol': 'probe_verification'}])
   config = types.SimpleNamespace(system='facecycle', image_size=8)
   for phase, verified in (('front', False), ('motion', False), ('train', True)):
