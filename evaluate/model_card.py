@@ -86,6 +86,10 @@ def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, 
     if rendered
     else 'It has seen the people, light and cameras of its data set only.'
   )
+  identity = 'how much of the person is kept is given by `auc` above'
+  if config.system == 'faceoff':
+    identity = 'how often the other person is shown is given by `verified_as_target` above'
+    limits += ' Whoever else it is shown becomes neither of its two people.'
   return f"""# Model card: {title}
 
 | | |
@@ -117,7 +121,7 @@ it (IPTC digital source type `{TRAINED_MODEL.rsplit('/', 1)[1]}`); do not remove
 - {limits}
 - Faces that dlib does not find, profiles, and faces under hands, masks or dark glasses are outside of what was
   measured.
-- Identity is not guaranteed: how much of the person is kept is given by `auc` above, not by looking.
+- Identity is not guaranteed: {identity}, not by looking.
 - Figures for parts of the people (`skin_light`, `skin_dark`) stand above where the data says who is who; where they are
   missing, nothing was measured, and equal quality for all must not be assumed.
 
@@ -147,8 +151,11 @@ def _figures(workdir: str | Path) -> str:
     return f'Nothing was measured: run `python -m evaluate.main --workdir={workdir}` and export again.'
   results = read_results(measured)
   rows = [row for row in results['results'] if '_minus_' not in row['subject'] and row['value'] is not None]
+  of = ('people who were not trained on', 'people and their pictures')
+  if results['system'] == 'faceoff':
+    of = ('frames of its two people that were not trained on', 'stretches of two seconds')
   lines = [
-    'On people who were not trained on. Brackets are 95 % intervals of a bootstrap over people and their pictures; '
+    f'On {of[0]}. Brackets are 95 % intervals of a bootstrap over {of[1]}; '
     f'`copy_input` is what returning the input scores. Data: `{Path(results["data"]).name}`, after '
     f'{results["step"]:,} steps. All figures stand in the `eval/results.json` of the run.',
     '',
@@ -168,10 +175,10 @@ def _figures(workdir: str | Path) -> str:
   for row in ours:
     if (row['protocol'], row['slice']) in parts and row['metric'] in _BY_PART:
       parts[row['protocol'], row['slice']][row['metric']] = write_value(row)
-  if any(parts.values()):
-    lines += ['', f'| protocol | part | {" | ".join(_BY_PART)} |', '| --- | --- |' + ' --- |' * len(_BY_PART)]
+  if columns := [name for name in _BY_PART if any(name in found for found in parts.values())]:
+    lines += ['', f'| protocol | part | {" | ".join(columns)} |', '| --- | --- |' + ' --- |' * len(columns)]
     for (protocol, part), found in parts.items():
-      lines.append(f'| {protocol} | {part} | {" | ".join(found.get(name, "") for name in _BY_PART)} |')
+      lines.append(f'| {protocol} | {part} | {" | ".join(found.get(name, "") for name in columns)} |')
   return '\n'.join(lines)
 
 
