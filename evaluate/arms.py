@@ -58,7 +58,7 @@ _OF_EMBEDDING = ('landmark_weight', 'contrastive_weight', 'pretrain_steps')
 _GANFACES_FREE = (
   *_WHERE,
   *('inverse', 'cycle_weight', 'backward_cycle_weight', 'photo_renders', 'pair_weight', 'reconstruction_weight'),
-  *('identity_loss', 'identity_weight', 'pixel_mask', 'norm', 'learning_rate_floor', 'rotation', 'warm_generators'),
+  *('identity_loss', 'identity_weight', 'pixel_mask', 'norm', 'learning_rate_floor', 'rotation'),
 )
 _FACEOFF_FREE = (
   *_WHERE,

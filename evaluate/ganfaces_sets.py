@@ -128,6 +128,8 @@ def blur_and_noise(images: np.ndarray) -> np.ndarray:
 def match_colours(images: np.ndarray, faces: np.ndarray, photos: np.ndarray, photo_faces: np.ndarray) -> np.ndarray:
   """Gives each render the histogram of a photograph: face to face, and background to background.
 
+  What has one colour only, as the black around renders, becomes the middle one of the photograph's.
+
   Args:
     images: [N, S, S, 3] uint8 renders.
     faces: [N, S, S] bool.
@@ -138,7 +140,9 @@ def match_colours(images: np.ndarray, faces: np.ndarray, photos: np.ndarray, pho
   for row, like in enumerate(np.random.default_rng(0).integers(len(photos), size=len(images))):
     for inside, there in ((faces[row], photo_faces[like]), (~faces[row], ~photo_faces[like])):
       if inside.any() and there.any():
-        matched = match_histograms(images[row][inside], photos[like][there], channel_axis=-1)
+        own, wanted = images[row][inside], photos[like][there]
+        flat = (own == own[0]).all()
+        matched = np.median(wanted, axis=0) if flat else match_histograms(own, wanted, channel_axis=-1)
         result[row][inside] = np.clip(np.rint(matched), 0, 255)
   return result
 

@@ -63,11 +63,12 @@ def evaluate_run(
     model = runs.restore(workdir)
   with model.averaged_weights():
     rows = EVALUATIONS[config.system](model, config, output, **options)
-  notes = [getattr(pipeline, 'note', '')]
+  # Of what was trained on, too, where that is not what is measured on.
+  notes = [getattr(PIPELINES[of.system](of), 'note', '') for of in (config, own)]
   if config.system == 'gcgan':
     shown = unseen.people_of(config, config.dataset, 'test')
     notes.append(unseen.write_note(unseen.known(workdir, own, shown), len(shown)))
-  note = '\n'.join(filter(None, notes))
+  note = '\n'.join(dict.fromkeys(filter(None, notes)))
   results = write_results(output / 'results.json', config.system, int(model.step), config.dataset, rows, note)
   for protocol in dict.fromkeys(row['protocol'] for row in rows):
     print(f'\n{summary(rows, protocol)}')

@@ -84,7 +84,8 @@ def faces_of_dataset(path: str, size: int) -> tuple[int, Iterator[Found]]:
           crop = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
           points = alignment.denormalize(marks, data.crop_size)
           box = np.array([-0.5, -0.5, data.crop_size])
-          yield Found(index['file'][row].decode(), str(index['identity'][row]), '', crop, marks, points, box)
+          person = data.identities[index['identity'][row]]  # By name, so that a run knows whom it holds out.
+          yield Found(str(index['file'][row]), person, '', crop, marks, points, box)
 
   return sum(data.count(split) for split in data.splits), read()
 

@@ -92,6 +92,12 @@ def pair_dataset(config: Any, held_out: list[str]) -> str:
     raise ValueError(f'--pairs={config.pairs} shows one person only: nobody can be held out, at least 2 are needed')
   test = set(people) & set(held_out)
   if not test or len(test) == len(people):
+    if held_out:
+      print(
+        f'--pairs={config.pairs} names none of the people whom --dataset={config.dataset} holds out, or no others: if '
+        'these are the same photographs, fit the data set itself (input_pipeline.fit --dataset), or they leak into '
+        'training'
+      )
     test = by_name(people, 0.1, 'spread')
   rows = {
     split: [i for i, name in enumerate(person) if (name in test) == (split == 'test')] for split in ('train', 'test')

@@ -103,7 +103,8 @@ class GANFaces(System):
   def _warm_weights(self) -> list[tf.Variable]:
     if not self.config.warm_generators:
       return self._discriminator_weights()
-    return self._discriminator_weights() + self.generator.trainable_variables + self.inverse.trainable_variables
+    inverse = self.inverse.trainable_variables if self.inverse else []
+    return self._discriminator_weights() + self.generator.trainable_variables + inverse
 
   def compile(self, *args, **kwargs) -> None:
     super().compile(*args, **kwargs)

@@ -102,7 +102,7 @@ class GANFacesConfig(DataConfig, RunConfig):
 
   def _contradictions(self) -> list[tuple[bool, str, tuple[str, ...]]]:
     needs_inverse = [name for name in ('cycle_weight', 'backward_cycle_weight', 'pair_weight') if getattr(self, name)]
-    needs_inverse += ['photo_renders'] * self.photo_renders + ['warm_generators'] * self.warm_generators
+    needs_inverse += ['photo_renders'] * self.photo_renders
     return [
         (self.image_size % 4 != 0, f'image_size={self.image_size} is not a multiple of 4: 64 and 108 are usual',
          ('image_size',)),

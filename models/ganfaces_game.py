@@ -51,9 +51,11 @@ class Game:
       loss = tf.add_n(list(logs.values()))
       if config.warm_generators:
         fake = self.generator([batch['render'], keep], training=True)
-        terms = [('pixel_loss', max(config.pixel_weight, config.pixel_weight_start), self._pixel_loss(batch, fake)),
-                 ('cycle_loss', config.cycle_weight, self._l1(batch['render'], self.inverse(fake, training=True)))]
-        if config.pair_weight > 0:
+        terms = [('pixel_loss', max(config.pixel_weight, config.pixel_weight_start), self._pixel_loss(batch, fake))]
+        if self.inverse:
+          back = self.inverse(fake, training=True)
+          terms.append(('cycle_loss', config.cycle_weight, self._l1(batch['render'], back)))
+        if self.inverse and config.pair_weight > 0:
           fitted = self.inverse(batch['pair_photo'], training=True)
           terms.append(('pair_real_error', config.pair_weight, self._l1(batch['pair_render'], fitted)))
         if config.reconstruction_weight > 0:

@@ -93,6 +93,8 @@ def test_cheap_baselines():
   face = np.array([[[True, True, False], [False, False, False]]])
   image[0, 0, 0], image[0, 0, 1] = 10, 20
   photo = np.full([1, 2, 3, 3], 50, np.uint8)
+  photo[0, 1, 0] = 90
+  photo[0, 0, 0] = 20
   photo[0, 1, 1], photo[0, 1, 2] = (200, 100, 0), (220, 120, 30)
   there = np.array([[[False, False, False], [False, True, True]]])
   matched = ganfaces_sets.match_colours(image, face, photo, there)

@@ -11,6 +11,7 @@ from PIL import Image
 from input_pipeline import fit, fits, landmarks
 from models import commands
 from models.face3d.morphable import load_face_model
+from tests.input_pipeline import builders
 
 PHOTOS = pathlib.Path(__file__).parents[3] / 'shared' / 'data' / 'clear' / 'london'
 POINTS = np.stack([np.linspace(30, 90, 68), 60 + 25 * np.sin(np.arange(68))], 1)
@@ -94,6 +95,14 @@ def test_the_box_is_where_the_landmarks_of_the_crop_are(folder):
   found = fits.cut('a.png', '', image, POINTS, 48)
   marks = 2 * (POINTS - found.box[:2]) / found.box[2] - 1  # of the edges, from -.5
   np.testing.assert_allclose(marks, found.marks, atol=1e-6)
+
+
+def test_faces_of_a_data_set_know_whose_they_are(tmp_path):
+  count, faces = fit.faces_of_dataset(str(builders.write_faces(tmp_path / 'data', size=64)), 48)
+  faces = list(faces)
+  assert len(faces) == count == 6 * 2 * len(builders.EXPRESSIONS)
+  assert {face.person for face in faces} == {f'person_{i}' for i in range(6)}
+  assert all(isinstance(face.file, str) and face.crop.shape == (48, 48, 3) and not face.reason for face in faces)
 
 
 def test_nothing_to_fit_is_one_line(folder, capsys):

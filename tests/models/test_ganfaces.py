@@ -178,6 +178,8 @@ def test_warm_steps_train_what_they_say():
   assert moved == set(NETWORKS)
   assert set(logs) == {'photo_real_error', 'render_real_error', 'pixel_loss', 'cycle_loss', 'pair_real_error',
                        'reconstruction_loss'}
+  logs, moved = first_step('warm', warm_generators=True, **SIMGAN)
+  assert moved == {'generator', 'photo_discriminator'} and set(logs) == {'photo_real_error', 'pixel_loss'}
 
 
 def test_pixel_weight_falls_to_the_papers():
