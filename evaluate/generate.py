@@ -36,6 +36,7 @@ from models import commands, ganfaces_identity, runs
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string('workdir', None, 'The run of GANFaces, or pretrained:NAME.', flag_values=FLAGS, required=True)
+flags.DEFINE_alias('model', 'workdir', flag_values=FLAGS)  # As `evaluate.transfer` calls it.
 flags.DEFINE_string('output', None, 'Folder of the data set to make.', flag_values=FLAGS, required=True)
 flags.DEFINE_integer('identities', 10_000, 'People.', 1, generation.MOST_PEOPLE, flag_values=FLAGS)
 flags.DEFINE_integer('images_per_identity', 50, 'Pictures of each.', 1, 1000, flag_values=FLAGS)
@@ -249,7 +250,7 @@ def _write_sheet(job: Job, made_from: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str]) -> None:
   commands.parse(FLAGS, argv, __doc__)
-  values = {name: FLAGS[name].value for name in FLAGS if name not in ('workdir', 'output', 'help')}
+  values = {name: FLAGS[name].value for name in FLAGS if name not in ('workdir', 'model', 'output', 'help')}
   if not tf.config.list_physical_devices('GPU'):
     # Sums are rounded by how many threads share them, and a shard has to come out the same whoever makes it.
     os.environ['TF_NUM_INTRAOP_THREADS'] = '1'

@@ -237,6 +237,7 @@ def test_sigterm_leaves_whole_shards_and_says_how_to_go_on(run, tmp_path, monkey
 
 @pytest.mark.parametrize(['arguments', 'message'], [
   (['--workdir={tmp}'], '{tmp} holds no run'),
+  (['--model={tmp}'], '{tmp} holds no run'),
   (['--workdir={tmp}/gcgan'], '--workdir={tmp}/gcgan is a run of gcgan: a run of ganfaces is needed'),
   (['--workdir={run}', '--identities=0'], '--identities'),
   (['--workdir={run}', '--min_confidence=2'], '--min_confidence'),
