@@ -35,7 +35,7 @@ def test_a_video_says_who_made_it_and_plays(tmp_path):
   assert provenance.read_provenance(tmp_path / 'a.mp4') == SAYS
   read = list(video.read_video(tmp_path / 'a.mp4'))
   assert video.frame_rate(tmp_path / 'a.mp4') == 25
-  assert len(read) == 12 and read[0].shape == (32, 48, 3)
+  assert len(read) == 12 and read[0].shape == (34, 48, 3)
   # Colours survive: the frames go from black to grey.
   np.testing.assert_allclose([frame.mean() for frame in read], np.arange(12) * 12.75, atol=4)
 
