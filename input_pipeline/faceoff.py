@@ -131,8 +131,8 @@ class TwoDomains:
 
   @property
   def known_rate(self) -> float:
-    """A's frames a second; 0 where they come from a folder, whose rate nobody knows."""
-    return self.config.frame_rate if self.rendered else self.sides['a'].data.fingerprint['rates']['a']
+    """A's frames a second; 0 where nobody knows: of a folder, and in data sets of before rates were stored."""
+    return self.config.frame_rate if self.rendered else self.sides['a'].data.fingerprint.get('rates', {}).get('a', 0.0)
 
   @property
   def _mask(self) -> str:
