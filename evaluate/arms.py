@@ -47,6 +47,12 @@ FACEOFF_TITLES = {
   'double_equal': 'double D (3+3)',
   'released': 'released code',
 }
+FACECYCLE_TITLES = {
+  'model': 'all tracks, 64 px, other frames',
+  'few': 'few tracks',
+  'few_flip': 'few tracks, flip',
+  'few_128': 'few tracks, 128 px',
+}
 FIRST_PAIR = 'A2B'
 # What may differ between arms: where and when they ran, and what makes them arms.
 _WHERE = (
@@ -66,6 +72,7 @@ _FACEOFF_FREE = (
   *('second_discriminator_layers', 'adversarial', 'critic_steps', 'clip', 'penalty_weight', 'pool_size', 'optimizer'),
   *('learning_rate', 'ssim_weight', 'ssim_form', 'mask_weight', 'crop_mask', 'identity_weight'),
 )
+_FACECYCLE_FREE = (*_WHERE, 'tracks', 'p_flip', 'shared_flip', 'image_size')
 # Of the arm without image loss, which has no warm steps: it needs its rate for longer, and has no norms yet to keep.
 _OF_GAME = ('warm_learning_rate', 'learning_rate_decay', 'learning_rate_decay_every', 'fix_norm')
 
@@ -152,6 +159,17 @@ def _faceoff_settings(config: Any) -> dict[str, Any]:
   return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _FACEOFF_FREE}
 
 
+def facecycle_arm(config: Any) -> str:
+  """The arm of a `FaceCycleConfig`: `model` is all tracks, 64 pixels, other frames."""
+  parts = ['few'] * (config.tracks > 0) + {0.0: [], 1.0: ['flip']}.get(config.p_flip, [f'flip_{config.p_flip:g}'])
+  return '_'.join(parts + [f'{config.image_size}'] * (config.image_size != 64)) or 'model'
+
+
+def _facecycle_settings(config: Any) -> dict[str, Any]:
+  """As `_settings`."""
+  return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _FACECYCLE_FREE}
+
+
 class Table(NamedTuple):
   """The arms of a system.
 
@@ -160,18 +178,21 @@ class Table(NamedTuple):
     titles: subject in the results -> name, in the order of the tables.
     arm_of: config -> arm.
     settings: config -> what has to be equal in a fair comparison.
+    one_size: whether pictures are compared, which must be of one size.
   """
 
   system: str
   titles: Mapping[str, str]
   arm_of: Callable[[Any], str]
   settings: Callable[[Any], dict[str, Any]]
+  one_size: bool = True
 
 
 TABLES = {
   'gcgan': Table('GC-GAN', TITLES, arm_of, _settings),
   'ganfaces': Table('GANFaces', GANFACES_TITLES, ganfaces_arm, _ganfaces_settings),
   'faceoff': Table('face-off', FACEOFF_TITLES, faceoff_arm, _faceoff_settings),
+  'facecycle': Table('FaceCycle', FACECYCLE_TITLES, facecycle_arm, _facecycle_settings, one_size=False),
 }
 
 
@@ -224,7 +245,7 @@ def read_arms(workdirs: Sequence[str | Path]) -> tuple[dict[str, dict[int, Path]
     print(f'{arm}: {where or "no run was given, left out"}')
   first, unfair = next(iter(arms['model'].values())), {}
   for path, config in configs.items():
-    if config.image_size != configs[first].image_size:
+    if table.one_size and config.image_size != configs[first].image_size:
       raise ValueError(
         f'{path} makes pictures of {config.image_size} pixels, {first} of {configs[first].image_size}: they cannot be '
         'compared'

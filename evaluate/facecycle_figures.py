@@ -15,7 +15,7 @@ from models.layers.warping import flow_colours
 
 _PEOPLE, _TARGETS, _FRAMES = 8, 4, 12  # Of Fig. 6 and Fig. 7.
 _TILE, _FILM_TILE = 96, 160
-_FILM_RATE = 5.0  # Frames a second: those of talking heads and, unless prepared otherwise, of tracks.
+_FILM_RATE = 5.0  # Frames a second: those of tracks, unless they are prepared otherwise.
 
 
 def save_figures(folder: Path, model: Any, pipeline: Any, unseen: Unseen) -> None:

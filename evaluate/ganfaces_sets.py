@@ -19,7 +19,7 @@ from evaluate.provenance import to_uint8
 from input_pipeline import renders as rendering
 from input_pipeline import scenes
 from input_pipeline.alignment import denormalize
-from models.embedding import Embedding, load_embedding
+from models.embedding import PRETRAINED, Embedding, load_embedding
 from models.face3d.morphable import load_face_model
 
 PER_PERSON = 10  # Renders of each new person.
@@ -175,7 +175,7 @@ class Judge:
   @property
   def gamma(self) -> float:
     """Of `metrics.kernel_distance`: 1 for dlib's and for codes of length 1."""
-    known = self.embedding.name == DESCRIPTOR or self.embedding.name.startswith('nn4:')
+    known = self.embedding.name in (DESCRIPTOR, PRETRAINED) or self.embedding.name.startswith('nn4:')
     return 1.0 if known else 1 / self.embedding.dimensions
 
   @functools.cached_property
@@ -198,24 +198,30 @@ def played(config: Any) -> str:
   name = config.embedding
   if name == 'dlib' or name.endswith('.dat'):
     return DESCRIPTOR
+  if name == PRETRAINED:
+    return name
   return f'nn4:{os.path.basename(os.path.abspath(name[4:]))}' if name.startswith('nn4:') else Path(name).name
 
 
 def find_judges(configs: list[Any], embedding: str = '') -> list[Judge]:
-  """The judges of runs, an impartial one first: the given one, and dlib's descriptor.
+  """The judges of runs, an impartial one first: the given one or else the project's NN4, and dlib's descriptor.
 
   Args:
     configs: of the runs.
-    embedding: `nn4:RUN` or a file, see `models.embedding.load_embedding`; none if empty.
+    embedding: see `models.embedding.load_embedding`; `pretrained:nn4` if empty.
   Raises:
-    ValueError, OSError: if it cannot be read.
+    ValueError, OSError: if it cannot be read, or has learnt from faces that were cut out otherwise.
   """
   players = {played(config) for config in configs}
-  found = [load_embedding(name) for name in dict.fromkeys(filter(None, (embedding, 'dlib')))]
+  found = [load_embedding(name) for name in dict.fromkeys((embedding or PRETRAINED, 'dlib'))]
+  for name, one in zip((embedding, 'dlib'), found, strict=False):
+    if one.alignment not in ('', 'box'):
+      raise ValueError(
+        f'--embedding={name} has learnt from faces cut out with alignment={one.alignment}, and GANFaces are cut out '
+        'with box: train it with --flagfile=nn4.cfg, or take pretrained:nn4'
+      )
   judges = [Judge(one, one.name in players) for one in found]
   for judge in judges:
     if judge.player:
       print(f'{judge.embedding.name} was trained against: what it says of these translations is no evidence')
-  if all(judge.player for judge in judges):
-    print('there is no impartial judge: give one, such as --embedding=nn4:RUN (train it with --flagfile=nn4.cfg)')
   return sorted(judges, key=lambda judge: judge.player)

@@ -25,8 +25,8 @@ flags.DEFINE_integer(
   lower_bound=0
 )
 flags.DEFINE_string(
-  'embedding', '', "GANFaces' judge beside dlib: nn4:RUN, or a .keras file that the run did not train with.",
-  flag_values=FLAGS
+  'embedding', '', "GANFaces' judge beside dlib: nn4:RUN, or a .keras file that the run did not train with; empty is "
+  'pretrained:nn4.', flag_values=FLAGS
 )
 flags.DEFINE_string(
   'inception_weights', '', "Keras' Inception v3 weights without top (.h5), for Inception distances.", flag_values=FLAGS

@@ -9,11 +9,17 @@ from evaluate.provenance import TRAINED_MODEL, VERSION
 from evaluate.results import read_results, write_value
 from models.runs import load_labels, output_folder
 
+_OURS = ('synthetic', 'synthetic_video', 'synthetic_actors')
 _TITLES = {
   'gcgan': (
     'GC-GAN',
     'shows a photographed person with the facial expression of given landmarks',
     'Qiao et al. 2018, https://arxiv.org/abs/1802.01822',
+  ),
+  'ganfaces': (
+    'GANFaces',
+    'turns renders of a 3D morphable face model into photorealistic pictures of people who do not exist',
+    'Gecer et al. 2018, https://arxiv.org/abs/1804.03675',
   ),
   'facecycle': (
     'FaceCycle',
@@ -50,26 +56,16 @@ def model_card(workdir: str | Path, config: Any, step: int, facts: Mapping[str, 
     facts: name -> text, more lines of the card's table.
   """
   title, what, paper = _TITLES.get(config.system, (config.system, 'makes pictures of faces', 'see docs'))
-  ours, added = ('synthetic', 'synthetic_video', 'synthetic_actors'), getattr(config, 'auxiliary_dataset', '')
-  rendered = config.dataset in ours and added in ('', *ours)
-  data = (
-    f"Rendered faces only: {config.identities} people of the project's own face world "
-    f'(world seed {config.world_seed}), one in ten of them held out, '
-    + (f'with the face model `{Path(config.face_model).name}`, whose licence binds this model too.' if config.face_model
-       else 'built from CC0 data (MakeHuman).')
-    if config.dataset in ours
-    else f'The data set `{Path(config.dataset).name}`, prepared by whoever trained this model. Its licence, and the '
+  added = getattr(config, 'auxiliary_dataset', '')
+  rendered = config.dataset in _OURS and added in ('', *_OURS)
+  data = _rendered(config) if config.dataset in _OURS else (
+    f'The data set `{Path(config.dataset).name}`, prepared by whoever trained this model. Its licence, and the '
     'consent of the people in it, bind this model too; the project cannot know them: **write them here before sharing '
     'it.**'
   )
-  if config.dataset == 'synthetic_actors':
-    data = (
-      f"Rendered faces only: two actors of the project's own face world (pair {config.pair}, world seed "
-      f'{config.world_seed}), {config.images_per_identity} training frames each.'
-    )
   if added:
     data += ' A share of its batches came from ' + (
-      "the project's own rendered people." if added in ours
+      "the project's own rendered people." if added in _OURS
       else f'the data set `{Path(added).name}`: its licence, and the consent of the people in it, bind this model too.'
     )
   if config.init_from:
@@ -131,11 +127,32 @@ it (IPTC digital source type `{TRAINED_MODEL.rsplit('/', 1)[1]}`); do not remove
 """
 
 
+def _rendered(config: Any) -> str:
+  """What the rendered data of a run are."""
+  world = f"the project's own face world (world seed {config.world_seed})"
+  if config.dataset == 'synthetic_actors':
+    shown = f'two actors of {world}, pair {config.pair}, {config.images_per_identity} training frames each'
+  elif config.alignment == 'box':
+    people = -(-config.stand_ins // config.images_per_identity)
+    shown = f'{config.stand_ins:,} stand-ins for photographs, of {people:,} people of {world}'
+    if config.system == 'ganfaces':
+      shown += f', and {config.renders_per_identity} plain renders each of {config.identities:,} others'
+    shown += '; it was measured on further people'
+  else:
+    shown = f'{config.identities} people of {world}, one in ten of them held out'
+  model = 'built from CC0 data (MakeHuman).'
+  if config.face_model:
+    model = f'with the face model `{Path(config.face_model).name}`, whose licence binds this model too.'
+  return f'Rendered faces only: {shown}, {model}'
+
+
 def _facts(workdir: str | Path, facts: Mapping[str, str]) -> str:
   names = ', '.join(f'{number} {name}' for number, name in enumerate(load_labels(workdir)))
   return '\n'.join(f'| {name} | {text} |' for name, text in [*facts.items(), *[('Labels', names)] * bool(names)])
 
 
+# What stands beside the model: pictures that nothing was done to.
+_BESIDE = {'ganfaces': ('renders', 'the untranslated renders'), 'nn4': ('raw_pixels', 'the pixels themselves')}
 # What users of a model ask first; results.json has the rest.
 _BY_PART = ('ssim', 'mouth_change_explained', 'mouth_landmark_error', 'auc')
 # Settings of the run that made the model, of no effect on what it computes.
@@ -154,12 +171,13 @@ def _figures(workdir: str | Path) -> str:
   of = ('people who were not trained on', 'people and their pictures')
   if results['system'] == 'faceoff':
     of = ('frames of its two people that were not trained on', 'stretches of two seconds')
+  beside, words = _BESIDE.get(results['system'], ('copy_input', 'what returning the input scores'))
   lines = [
     f'On {of[0]}. Brackets are 95 % intervals of a bootstrap over {of[1]}; '
-    f'`copy_input` is what returning the input scores. Data: `{Path(results["data"]).name}`, after '
+    f'`{beside}`: {words}. Data: `{Path(results["data"]).name}`, after '
     f'{results["step"]:,} steps. All figures stand in the `eval/results.json` of the run.',
     '',
-    '| protocol | figure | copy_input | model | pictures | people |',
+    f'| protocol | figure | {beside} | model | pictures | people |',
     '| --- | --- | --- | --- | --- | --- |',
   ]
   values = {(r['protocol'], r['slice'], r['metric'], r['embedding'], r['subject']): write_value(r) for r in rows}
@@ -167,7 +185,7 @@ def _figures(workdir: str | Path) -> str:
   for row in ours:
     if row['slice'] == 'all':
       metric = row['metric'] + (f' ({row["embedding"]})' if row['embedding'] else '')
-      copied = values.get((row['protocol'], 'all', row['metric'], row['embedding'], 'copy_input'), '')
+      copied = values.get((row['protocol'], 'all', row['metric'], row['embedding'], beside), '')
       lines.append(
         f'| {row["protocol"]} | {metric} | {copied} | {write_value(row)} | {row["count"]} | {row["identities"]} |'
       )

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from evaluate import compare, faceoff_claims, figure3, figure4, ganfaces_paper, gcgan_claims, unseen
+from evaluate import compare, facecycle_claims, faceoff_claims, figure3, figure4, ganfaces_paper, gcgan_claims, unseen
 from evaluate.arms import TABLES, TITLES, arm_of, read_arms, table_of
 from evaluate.charts import Cloud, save_clouds, save_violins
 from evaluate.embeddings import keras_features
@@ -202,10 +202,11 @@ def paper(
   """
   start, output = time.time(), Path(output)
   arms, unfair = read_arms(workdirs)
-  if table_of(workdirs[0]) is TABLES['faceoff']:
+  if table_of(workdirs[0]) in (TABLES['faceoff'], TABLES['facecycle']):
     if given := [f'--{name}={value}' for name, value in (('drivers', drivers), ('dataset', dataset),
                                                          ('embedding', embedding)) if value]:
-      raise ValueError(f"{given[0]}: face-off's claims are judged by the runs' own evaluations: leave it out")
+      raise ValueError(f"{given[0]}: the claims of {table_of(workdirs[0]).system} are judged by the runs' own "
+                       'evaluations: leave it out')
     return _judge_claims(arms, output, unfair)
   if table_of(workdirs[0]) is TABLES['ganfaces']:
     if drivers:
@@ -240,19 +241,23 @@ def paper(
 
 
 def _judge_claims(arms: dict[str, dict[int, Path]], output: Path, unfair: dict[str, str]) -> list[Row]:
-  """Face-off: what is measured of its runs decides."""
-  ended, diverged = faceoff_claims.set_aside(arms)
-  for path in [path for seeds in diverged.values() for path in seeds.values()]:
-    print(f'{path} has no results and not all of its steps: it counts as a run that failed')
-  rows, first = faceoff_claims.judge(arms, unfair), next(iter(arms['model'].values()))
+  """Face-off and FaceCycle: what is measured of each run by itself decides."""
+  given, first = arms, next(iter(arms['model'].values()))
+  table = table_of(first)
+  claims = faceoff_claims if table is TABLES['faceoff'] else facecycle_claims
+  if claims is faceoff_claims:
+    arms, diverged = faceoff_claims.set_aside(arms)
+    for path in [path for seeds in diverged.values() for path in seeds.values()]:
+      print(f'{path} has no results and not all of its steps: it counts as a run that failed')
+  rows = claims.judge(given, unfair)
   note = '\n'.join(unfair.values())
   results = read_results(first)
-  text = faceoff_claims.write_claims(rows)
-  write_results(output / 'results.json', 'faceoff', results['step'], results['data'], rows, note)
+  text = claims.write_claims(rows)
+  write_results(output / 'results.json', results['system'], results['step'], results['data'], rows, note)
   text += f'\n\n{note}' * bool(note)
   runs.write_file(output / 'tables.txt', text + '\n')
   print(f'\n{text}\n\n{output / "results.json"}\n', flush=True)
-  _compare(ended, output, TABLES['faceoff'].arm_of)
+  _compare(arms, output, table.arm_of)
   return rows
 
 

@@ -224,7 +224,7 @@ def draw_motion(world: World, performer: str, clip: str, count: int) -> dict[str
   made = world.made_from
   place = 4 * _CLIPS.index(clip) + list(ROLES).index(performer)
   rate = FILM_RATE if clip == 'film' else made['frame_rate']
-  step = talking_heads.FRAME_RATE / rate
+  step = talking_heads.MOTION_RATE / rate
   moments = max(4, math.ceil((count - 1) * step) + 1)
   sizes = {'images_per_identity': moments, 'frames_per_track': moments}
   heads = talking_heads.World(sizes | {key: made[key] for key in ('world_seed', 'largest_yaw')}, world.face_model)

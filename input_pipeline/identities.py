@@ -36,6 +36,13 @@ class Identities:
     """
     self.config = config
 
+  @property
+  def note(self) -> str:
+    """What has to stand under every picture and figure, '' where there is nothing to say."""
+    from input_pipeline import stand_ins  # The renderer is not needed to read a data set.
+
+    return stand_ins.NOTE if self.config.dataset == 'synthetic' and self.config.alignment == 'box' else ''
+
   @functools.cached_property
   def data(self) -> PreparedDataset:
     """The data set; rendered on first use where it is the synthetic one.

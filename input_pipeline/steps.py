@@ -23,9 +23,10 @@ def open_data(config: Any) -> PreparedDataset:
   """
   path = config.dataset
   if path == 'synthetic':
-    from input_pipeline import synthetic  # The renderer is not needed to read a data set.
+    from input_pipeline import stand_ins, synthetic  # The renderer is not needed to read a data set.
 
-    path = synthetic.synthetic_dataset(config)
+    render = stand_ins.stand_in_dataset if config.alignment == 'box' else synthetic.synthetic_dataset
+    path = render(config)
   data = dataset.open_dataset(path, config.cache_gb)
   dataset.check_crops(config, data)
   dataset.check_size(config, data)
@@ -36,9 +37,10 @@ def describe_data(config: Any) -> tuple[list[str], bool]:
   """Lines about the data set of a config for people, and whether it is there to be read. Renders nothing."""
   if config.dataset != 'synthetic':
     return [f'data set {config.dataset}'], True
-  from input_pipeline import synthetic
+  from input_pipeline import stand_ins, synthetic
 
-  return synthetic.describe(config), synthetic.is_rendered(config)
+  rendered = stand_ins if config.alignment == 'box' else synthetic
+  return rendered.describe(config), rendered.is_rendered(config)
 
 
 def phase_seeds(config: Any, phase: str) -> tuple[int, int]:

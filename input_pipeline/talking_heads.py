@@ -25,7 +25,8 @@ from models.face3d.render import Pose
 from models.face3d.shading import Light
 
 KIND = 'synthetic_video'
-FRAME_RATE = 5.0  # Frames a second of the tracks.
+FRAME_RATE = 1.0  # Frames a second of the tracks, VoxCeleb's.
+MOTION_RATE = 5.0  # Moments a second of `draw_motion`, if nothing else is said.
 
 
 def _both(**units: float) -> dict[str, float]:
@@ -49,8 +50,8 @@ LABELS = ('neutral', *EXPRESSIONS, 'mixed')
 NEUTRAL_BELOW, EXPRESSED_ABOVE = 0.15, 0.5
 # How far a head nods and tilts where it turns by up to 1.
 _NOD, _TILT = 0.5, 0.4
-# Standard deviations of the walks' smoothing in frames: expression, pose, gaze, speech and lids, light.
-_SMOOTH = {'expression': 2.5, 'pose': 3.0, 'gaze': 1.5, 'speech': 0.7, 'light': 5.0}
+# Standard deviations of the walks' smoothing in seconds: expression, pose, gaze, speech and lids, light.
+_SMOOTH = {'expression': 0.5, 'pose': 0.6, 'gaze': 0.3, 'speech': 0.14, 'light': 5.0}
 _DECIDED = 4.0  # The larger, the more one expression rules at a time.
 _FRAMES_PER_SHARD = 256
 _FIRST_SEED = 2**21  # Of the people: nobody of another rendered data set is among them.
@@ -187,8 +188,14 @@ def walk(random: np.random.Generator, count: int, smoothing: float, width: int) 
   return ndimage.gaussian_filter1d(noise, smoothing, axis=0)[reach : reach + count] / np.linalg.norm(kernel)
 
 
-def draw_motion(world: World, person: int, track: int) -> dict[str, np.ndarray]:
-  """What moves in a track of T frames.
+def draw_motion(world: World, person: int, track: int, rate: float = MOTION_RATE) -> dict[str, np.ndarray]:
+  """What moves in a track of T moments.
+
+  Args:
+    world: whose track lengths, seed and largest turn count.
+    person: of the world.
+    track: of the person.
+    rate: moments a second.
 
   Returns:
     coefficients [T, 6] in [0, 1] of `EXPRESSIONS`; expression [T, E] weights of the face units; angles [T, 3] radians
@@ -196,10 +203,11 @@ def draw_motion(world: World, person: int, track: int) -> dict[str, np.ndarray]:
   """
   random = worlds.generator(world.made_from['world_seed'], 31, person, track)
   count, model = world.track_lengths()[track], world.model
-  pull = np.exp(_DECIDED * walk(random, count, _SMOOTH['expression'], len(LABELS) - 1))
+  smooth = {name: seconds * rate for name, seconds in _SMOOTH.items()}
+  pull = np.exp(_DECIDED * walk(random, count, smooth['expression'], len(LABELS) - 1))
   coefficients = random.uniform(0.8, 1.0) * pull[:, 1:] / pull.sum(axis=1, keepdims=True)
   largest = math.radians(world.made_from['largest_yaw']) * np.array([_NOD, 1.0, _TILT])
-  angles = largest * (2 * special.ndtr(walk(random, count, _SMOOTH['pose'], 3)) - 1)
+  angles = largest * (2 * special.ndtr(walk(random, count, smooth['pose'], 3)) - 1)
   lean = np.clip(random.normal() * 0.12, -0.3, 0.3)  # Positive: the left half of the face acts more.
   units = np.zeros([count, len(model.expression_names)])
 
@@ -212,13 +220,13 @@ def draw_motion(world: World, person: int, track: int) -> dict[str, np.ndarray]:
     for unit, weight in weights.items():
       add(unit, coefficients[:, number] * weight)
   # Speech comes and goes, and is smaller where the mouth is busy.
-  talks = special.ndtr(2 * walk(random, count, _SMOOTH['expression'], 1))
+  talks = special.ndtr(2 * walk(random, count, smooth['expression'], 1))
   talks *= 1 - 0.6 * coefficients.max(axis=1, keepdims=True)
-  jaw, lips, lids = np.moveaxis(walk(random, count, _SMOOTH['speech'], 3)[:, :, None], 1, 0)
+  jaw, lips, lids = np.moveaxis(walk(random, count, smooth['speech'], 3)[:, :, None], 1, 0)
   add('jawOpen', (0.30 * talks * special.ndtr(1.5 * jaw))[:, 0])
   add('mouthFunnel', (0.35 * talks * np.maximum(lips, 0))[:, 0])
   add('mouthPucker', (0.30 * talks * np.maximum(-lips, 0))[:, 0])
-  gaze = 0.22 * walk(random, count, _SMOOTH['gaze'], 2)
+  gaze = 0.22 * walk(random, count, smooth['gaze'], 2)
   for side, inward in (('Left', -1), ('Right', 1)):
     add(f'eyeBlink{side}', np.clip(2 * (lids[:, 0] - 1.5), 0, 0.9))
     add(f'eyeLookIn{side}', np.maximum(gaze[:, 0] * inward, 0))
@@ -229,7 +237,7 @@ def draw_motion(world: World, person: int, track: int) -> dict[str, np.ndarray]:
     'coefficients': coefficients.astype(np.float32),
     'expression': np.clip(units, 0, 1.2).astype(np.float32),
     'angles': angles.astype(np.float32),
-    'shade': special.ndtr(walk(random, count, _SMOOTH['light'], 1))[:, 0].astype(np.float32),
+    'shade': special.ndtr(walk(random, count, smooth['light'], 1))[:, 0].astype(np.float32),
   }
 
 
@@ -336,7 +344,7 @@ def render(model: MorphableModel, parameters: Mapping[str, np.ndarray], size: in
 
 def draw_track(world: World, person: int, track: int) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
   """Parameters of a track's frames as `render` wants them, their coefficients [T, 6], and their number of `LIGHTS`."""
-  motion = draw_motion(world, person, track)
+  motion = draw_motion(world, person, track, FRAME_RATE)
   kind, lights, background = draw_scene(world, person, track)
   count, share = len(motion['angles']), motion['shade'][:, None]
   looks = stack_people([world.person(person)])

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from models import checkpoints
+from models import checkpoints, pretrained
 from models.layers import dlib_descriptor
 from models.nn4 import CODE, NN4, SIZE, standardize, to_crop
 
-__all__ = ['Embedding', 'load_embedding']
+__all__ = ['Embedding', 'PRETRAINED', 'load_embedding']
+
+PRETRAINED = 'pretrained:nn4'
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,6 +26,7 @@ class Embedding:
     chip: whether its crops are dlib's chips, cut out by landmarks; else a crop is a plain square of the face.
     dimensions: length of a code.
     network: crops [B, input_size, input_size, 3] RGB in [0, 255] -> codes [B, dimensions]; it standardises itself.
+    alignment: how the faces were cut out that it learnt from; '' where nobody says.
   """
 
   name: str
@@ -31,6 +34,7 @@ class Embedding:
   chip: bool
   dimensions: int
   network: Callable[[tf.Tensor], tf.Tensor]
+  alignment: str = ''
 
   def __call__(self, crops: tf.Tensor) -> tf.Tensor:
     """Codes [B, dimensions] float32 of crops [B, input_size, input_size, 3] RGB in [0, 255]; only NN4's have length 1.
@@ -64,8 +68,9 @@ def load_embedding(name: str) -> Embedding:
   """The embedding of a name, as in `--embedding=NAME`.
 
   Args:
-    name: `dlib`, dlib's face descriptor; `nn4:RUN`, the averaged network of a run of system nn4; or a path: `.keras`, a
-      network of RGB 0 to 255 [B, H, W, 3] (preprocessing inside) with one vector out, or `.dat`, dlib's weights.
+    name: `dlib`, dlib's face descriptor; `nn4:RUN`, the averaged network of a run of system nn4; `pretrained:nn4`, the
+      one that comes with the project; or a path: `.keras`, a network of RGB 0 to 255 [B, H, W, 3] (preprocessing
+      inside) with one vector out, or `.dat`, dlib's weights.
 
   Raises:
     FileNotFoundError: if there is nothing there.
@@ -73,13 +78,16 @@ def load_embedding(name: str) -> Embedding:
   """
   if name == 'dlib':
     return _dlib('')
+  if name == PRETRAINED:
+    return _pretrained()
   if name.startswith('nn4:'):
     return _nn4(name)
   path = pathlib.Path(name).expanduser()
   if (path / 'flags.cfg').is_file():
     raise ValueError(f'--embedding={name} is a run: write --embedding=nn4:{name}')
   if not path.is_file():
-    raise FileNotFoundError(f'--embedding={name}: there is no such file; dlib, nn4:RUN, or a file is needed')
+    raise FileNotFoundError(f'--embedding={name}: there is no such file; dlib, nn4:RUN, {PRETRAINED}, or a file is '
+                            'needed')
   if path.suffix == '.dat':
     return _dlib(str(path))
   return _keras(name, path)
@@ -105,10 +113,21 @@ def _nn4(name: str) -> Embedding:
   system = NN4(config)
   checkpoints.read_checkpoint(tf.train.Checkpoint(system=system), checkpoints.checkpoint_path(workdir, *found))
   system.use_averages()
+  return _frozen(f'nn4:{os.path.basename(os.path.abspath(workdir))}', system)
+
+
+def _pretrained() -> Embedding:
+  folder = pretrained.locate(PRETRAINED)
+  system = NN4(checkpoints.read_settings(folder, {'nn4': NN4.Config}))
+  pretrained.load_weights(system, folder)
+  return _frozen(PRETRAINED, system)
+
+
+def _frozen(label: str, system: NN4) -> Embedding:
   network = system.network
   network.trainable = False
-  label = f'nn4:{os.path.basename(os.path.abspath(workdir))}'
-  return Embedding(label, SIZE, False, CODE, lambda crops: network(standardize(crops), training=False))
+  return Embedding(label, SIZE, False, CODE, lambda crops: network(standardize(crops), training=False),
+                   system.config.alignment)
 
 
 def _keras(name: str, path: pathlib.Path) -> Embedding:

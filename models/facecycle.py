@@ -181,11 +181,11 @@ class FaceCycle(System):
   # Use. Pictures are [B, S, S, 3] in [-1, 1]; noise is left out unless a seed is given.
 
   def encode_expression(self, images: tf.Tensor) -> tf.Tensor:
-    """R_exp: codes [B, 256] in (-1, 1)."""
+    """R_exp: codes [B, 256] in [-1, 1]."""
     return self.expression_encoder(standardize(images))
 
   def encode_identity(self, images: tf.Tensor) -> tf.Tensor:
-    """R_id: codes [B, 256] in (-1, 1)."""
+    """R_id: codes [B, 256] in [-1, 1]."""
     return self.identity_encoder(standardize(images))
 
   def expression_map(self, images: tf.Tensor) -> tf.Tensor:
@@ -251,7 +251,8 @@ class FaceCycle(System):
     return columns
 
   def inspect(self, batch: Batch) -> tuple[dict[str, float], list[str]]:
-    """L1 between neutral faces of one person, and of different people, beside that of the frames they came from."""
+    """L1 between neutral faces of one person, and of different people, beside that of the frames they came from; and
+    the mean length of the flow that all pictures share, beside that of what each differs from it by."""
     if self.phase == 'front':
       return {}, []
     frames = [tf.convert_to_tensor(batch[name]) for name in ('first', 'second')]
@@ -260,8 +261,16 @@ class FaceCycle(System):
       others = tf.roll(second, 1, axis=0)
       figures |= {f'{name}_within': float(tf.reduce_mean(tf.abs(first - second))),
                   f'{name}_between': float(tf.reduce_mean(tf.abs(first - others)))}
+    flow = self.flow(frames[0])[0]
+    shared = tf.reduce_mean(flow, axis=0)
+    figures |= {'flow_shared': float(tf.reduce_mean(tf.norm(shared, axis=-1))),
+                'flow_spread': float(tf.reduce_mean(tf.norm(flow - shared, axis=-1)))}
     between, of_frames = figures['neutral_between'], figures['frame_between']
     warnings = []
+    if figures['flow_spread'] < 0.02 * figures['flow_shared'] and self.step > 0:
+      warnings.append(f'all pictures are moved alike, by {figures["flow_shared"]:.3f}, and each by '
+                      f'{figures["flow_spread"]:.1g} of its own: the codes say nothing; lower motion_learning_rate, or '
+                      'set code_end=l2')
     if between < 0.25 * of_frames and self.step > 0:
       warnings.append(f'the neutral faces of different people differ by {between:.3f}, less than a quarter of what '
                       f'their frames do ({of_frames:.3f}): look whether they are all one picture')

@@ -49,6 +49,9 @@ class FaceCycleConfig(DataConfig, RunConfig):
   backward_flow: str = option('fixed_point', 'Inverse of a flow: fixed_point [choice], five steps of b = -f(id + b); '
                               'released, -f(id + f) [released code], which misses it.',
                               choices=('fixed_point', 'released'))
+  code_end: str = option('tanh', 'What the codes end with: tanh [released code], or l2, unit length [its older '
+                         "variant], which cannot saturate: at higher rates than the paper's all codes become one "
+                         "corner of tanh's cube, whatever the picture shows.", choices=('tanh', 'l2'))
   affine: str = option('mlp', "What turns an identity code into AdaIN's scales and offsets: mlp, 256-128-128-256 "
                        '[paper], or linear [released code].', choices=('mlp', 'linear'))
   flow_deviation: float = option(0.05, 'Standard deviation of the first weights of the last two layers of the flow '

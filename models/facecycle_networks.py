@@ -150,7 +150,7 @@ class _Layers:
 
 
 def encoder_network(config: FaceCycleConfig, name: str) -> tf.keras.Model:
-  """E_exp or E_id: standardised pictures [B, S, S, 3] -> code [B, 256] in (-1, 1).
+  """E_exp or E_id: standardised pictures [B, S, S, 3] -> code [B, 256] in [-1, 1].
 
   Its layer `maps` is the convolutional part, for pictures of any size: [B, H, W, 3] -> [B, H/16, W/16, 128], from
   128 pixels on of half of that.
@@ -175,7 +175,10 @@ def encoder_network(config: FaceCycleConfig, name: str) -> tf.keras.Model:
   whole = tf.keras.Input([config.image_size, config.image_size, 3], name='image')
   values = tf.keras.layers.Flatten()(maps(whole))
   values = layers.dense(values, layers.width(512), activation=_leaky, kernel_initializer=layers.gaussian(0.01))
-  code = layers.dense(values, CODE, activation='tanh', kernel_initializer=layers.gaussian(0.01), dtype='float32')
+  activation = 'tanh' if config.code_end == 'tanh' else None
+  code = layers.dense(values, CODE, activation=activation, kernel_initializer=layers.gaussian(0.01), dtype='float32')
+  if config.code_end == 'l2':
+    code = tf.keras.layers.UnitNormalization(dtype='float32')(code)
   return tf.keras.Model(whole, code, name=name)
 
 

@@ -64,8 +64,8 @@ class GANFacesConfig(DataConfig, RunConfig):
                               'sigma^2.', low=1e-6)
   centroid_momentum: float = option(0.95, "What a visit leaves of a centroid; the paper's words, not its formula.",
                                     low=0.0, high=1.0)
-  embedding: str = option('dlib', 'The frozen embedding C: dlib, nn4:RUN [paper], a path of weights, or untrained (a '
-                          'small random network, to try the machinery).')
+  embedding: str = option('dlib', 'The frozen embedding C: dlib, nn4:RUN [paper], pretrained:nn4, a path of weights, '
+                          'or untrained (a small random network, to try the machinery).')
   rotation: float = option(5.0, 'Pictures are turned by up to so many degrees before C [choice]; 0 [released code].',
                            low=0.0, high=45.0)
 

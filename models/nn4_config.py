@@ -1,6 +1,7 @@
 """Settings of NN4, and which of them contradict each other."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
 from models.config import DataConfig, RunConfig, option
@@ -17,8 +18,12 @@ class NN4Config(DataConfig, RunConfig):
   image_size: int = option(108, 'Height and width of the pictures, of which a random square of 96 pixels is seen; '
                            'smaller pictures than that are enlarged to it.', low=32, high=108)
   augment_flip: bool = option(True, 'Mirror half of the training pictures [released code].')
-  alignment: str = option('paper', 'How faces are cut out: paper or similarity, as the rendered people are; box, as '
-                          'photographs for GANFaces and what it generates are.', choices=('paper', 'similarity', 'box'))
+  alignment: str = option('paper', 'How faces are cut out: paper or similarity, then dataset=synthetic is rendered '
+                          "people; box, as photographs for GANFaces and what it generates are, then it is GANFaces' "
+                          'stand-ins for photographs.', choices=('paper', 'similarity', 'box'))
+  stand_ins: int = option(4000, 'Stand-ins that dataset=synthetic with alignment=box renders, images_per_identity of '
+                          'each person.', low=4)
+  stand_in_pairs: ClassVar[int] = 2  # As few as there may be: nothing is learnt from pairs.
   width: float = option(1.0, 'Multiplies the channels of the network; the code keeps its 128.', low=1 / 64, high=4.0)
   loss: str = option('softmax', 'What is learnt: softmax, to name the people of the training set [released code], or '
                      'triplet, that pictures of one person are closer than those of two (FaceNet).',
@@ -41,9 +46,6 @@ class NN4Config(DataConfig, RunConfig):
     return [
         (self.batch_size < 2,
          'batch_size=1 leaves batch normalisation nothing to compare: at least 2 is needed', ('batch_size',)),
-        (self.alignment == 'box' and self.dataset == 'synthetic',
-         'alignment=box is not how the people of dataset=synthetic are cut out: set alignment=paper or similarity, or '
-         '--dataset=PATH', ('alignment', 'dataset')),
         (self.loss == 'triplet' and (self.batch_size % each > 0 or self.batch_size == each),
          f'batch_size={self.batch_size} is not two or more people with images_per_person={each} '
          'pictures each: set one so that it is', ('batch_size', 'images_per_person')),
@@ -54,8 +56,11 @@ class NN4Config(DataConfig, RunConfig):
 
   @property
   def people(self) -> int:
-    """Training people, for loss=softmax: `classes`, or those of the rendered world, of whom a tenth is held out."""
-    return self.classes or self.identities - max(2, round(self.identities / 10))
+    """Training people, for loss=softmax: `classes`, those of the stand-ins, or of the rendered people, of whom a tenth
+    is held out."""
+    if self.classes or self.alignment != 'box':
+      return self.classes or self.identities - max(2, round(self.identities / 10))
+    return math.ceil(self.stand_ins / self.images_per_identity)
 
   @classmethod
   def tiny(cls, **changes) -> 'NN4Config':

@@ -174,7 +174,7 @@ def test_figures_6_and_7_of_trained_runs(tmp_path, capsys):
   assert 'crop mask collapses' in said and 'undecided: one seed of the baseline' in said and 'Cyc_A' in said
   for name in ('figure6.png', 'figure7.png'):
     assert read_provenance(tmp_path / 'out' / name)
-  with pytest.raises(ValueError, match="--dataset=x: face-off's claims are judged by the runs' own evaluations"):
+  with pytest.raises(ValueError, match="--dataset=x: the claims of face-off are judged by the runs' own evaluations"):
     paper.paper([tmp_path / 'm'], tmp_path / 'out', dataset='x')
   result = compare.compare([tmp_path / 'm', tmp_path / 'crop'], tmp_path / 'compare')
   assert list(result['arms']) == ['model', 'crop_mask']

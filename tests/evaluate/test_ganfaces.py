@@ -17,6 +17,7 @@ from evaluate.results import find_row
 from input_pipeline import PIPELINES, renders, stand_ins
 from models import commands, runs
 from models.ganfaces_config import GANFacesConfig
+from models.nn4_config import NN4Config
 from train import flags
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -114,11 +115,21 @@ def test_a_player_is_no_judge(capsys):
   assert ganfaces_sets.played(config(embedding='nn4:runs/mine/')) == 'nn4:mine'
   assert ganfaces_sets.played(config(embedding='nets/own.keras')) == 'own.keras'
   assert ganfaces_sets.played(config(embedding='dlib', identity_loss='none')) == ''
-  (judge,) = ganfaces_sets.find_judges([config(embedding='dlib')])
-  assert judge.name == f'{DESCRIPTOR} (trained against)'
-  assert 'there is no impartial judge: give one' in capsys.readouterr().out
-  (judge,) = ganfaces_sets.find_judges([config(embedding='untrained')])
-  assert judge.name == DESCRIPTOR and not capsys.readouterr().out
+  assert ganfaces_sets.played(config(embedding='pretrained:nn4')) == 'pretrained:nn4'
+  of = lambda name, given='': [judge.name for judge in ganfaces_sets.find_judges([config(embedding=name)], given)]  # noqa: E731
+  assert of('dlib') == ['pretrained:nn4', f'{DESCRIPTOR} (trained against)']
+  assert f'{DESCRIPTOR} was trained against: what it says' in capsys.readouterr().out
+  assert of('pretrained:nn4') == [DESCRIPTOR, 'pretrained:nn4 (trained against)']
+  capsys.readouterr()
+  assert of('untrained') == ['pretrained:nn4', DESCRIPTOR] and not capsys.readouterr().out
+
+
+def test_a_judge_has_learnt_from_the_same_crops(tmp_path):
+  run = NN4Config.tiny(width=1 / 32)
+  runs.save_flags(run, tmp_path)
+  runs.save_checkpoint(tf.train.Checkpoint(system=runs.build(run)), tmp_path, 'train', 2, 1)
+  with pytest.raises(ValueError, match='has learnt from faces cut out with alignment=paper, and GANFaces are cut out'):
+    ganfaces_sets.find_judges([GANFacesConfig.tiny()], f'nn4:{tmp_path}')
 
 
 def test_games_by_hand(tmp_path):

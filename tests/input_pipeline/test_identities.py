@@ -91,6 +91,15 @@ def test_held_out_pictures_come_in_pairs_of_a_person(faces):
   assert (pipeline(faces, classes=5).held_out(4)['image'] == held['image'][:4]).all()
 
 
+def test_boxes_are_those_of_the_stand_ins(tmp_path):
+  box = {'alignment': 'box', 'image_size': 32, 'images_per_identity': 2, 'stand_ins': 8, 'data_dir': str(tmp_path)}
+  made = pipeline('synthetic', **box)
+  assert 'real domain: the photographs are rendered stand-ins' in made.describe()[0] and made.config.people == 4
+  assert made.people_of('train').tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and len(made.held_out()['label']) == 4
+  assert made.data.fingerprint['kind'] == 'stand_ins' and made.note == 'the photographs are rendered stand-ins'
+  assert pipeline('synthetic').note == ''
+
+
 def test_what_does_not_fit_is_told(faces, tmp_path):
   with pytest.raises(ConfigError, match='has 5 to train on: set --classes=5'):
     pipeline(faces).held_out(1)

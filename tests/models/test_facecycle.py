@@ -339,9 +339,24 @@ def test_faces_that_became_one_picture_are_told(monkeypatch):
   system.phase = 'motion'
   batch = make_batch(system.config)
   system.step.assign(1)
+  flow = tf.random.stateless_normal([4, 16, 16, 2], [0, 0])
+  monkeypatch.setattr(system, 'flow', lambda images: (flow, -flow))
   monkeypatch.setattr(system, 'neutralise', tf.zeros_like)
   figures, (warning,) = system.inspect(batch)
   assert figures['neutral_between'] == 0 and 'look whether they are all one picture' in warning
   monkeypatch.setattr(system, 'neutralise', tf.identity)
   figures, warnings = system.inspect(batch)
   assert figures['neutral_within'] == figures['frame_within'] and not warnings
+  monkeypatch.setattr(system, 'flow', lambda images: (0.3 + 1e-4 * flow, -flow))
+  figures, (warning,) = system.inspect(batch)
+  assert figures['flow_shared'] == pytest.approx(0.3 * 2**0.5, rel=1e-3)
+  assert 'all pictures are moved alike, by 0.424, and each by 0.0001' in warning
+
+
+def test_codes_end_as_the_settings_say():
+  images = tf.random.stateless_uniform([2, 32, 32, 3], [0, 0], -1, 1)
+  code = FaceCycle(FaceCycleConfig.tiny(code_end='l2')).encode_expression(images)
+  np.testing.assert_allclose(tf.norm(code, axis=1), 1, atol=1e-5)
+  plain, unit = (FaceCycle(FaceCycleConfig.tiny(code_end=end)).encode_identity(images) for end in ('tanh', 'l2'))
+  before = tf.atanh(plain)  # The weights are the same.
+  np.testing.assert_allclose(unit, before / tf.norm(before, axis=1, keepdims=True), atol=1e-4)

@@ -97,6 +97,8 @@ class TestEmbeddings:
     assert (embedding.input_size, embedding.dimensions) == (32, 3)
     pictures = tf.fill([1, 64, 64, 3], 1.0)
     np.testing.assert_allclose(embedding(embedding.crops(pictures, tf.zeros([1, 68, 2]))), [[1, 1, 1]], atol=1e-6)
+    own = load_embedding('pretrained:nn4')
+    assert (own.name, own.dimensions, own.alignment) == ('pretrained:nn4', 128, 'box')
     assert (load_embedding('dlib').input_size, load_embedding('dlib').chip) == (150, True)
 
   def test_what_is_none_is_told_in_a_line(self, run, tmp_path):
@@ -112,7 +114,7 @@ class TestEmbeddings:
     tf.keras.Sequential([tf.keras.layers.Dense(3, input_shape=[5])]).save(flat)
     (tmp_path / 'net.dat').write_bytes(b'no')
     for name, text in {
-        'nn5': '--embedding=nn5: there is no such file; dlib, nn4:RUN, or a file is needed',
+        'nn5': '--embedding=nn5: there is no such file; dlib, nn4:RUN, pretrained:nn4, or a file is needed',
         'nn4:nowhere': '--embedding=nn4:nowhere: there is no such run',
         'nn4:': '--embedding=nn4:: there is no such run',
         str(run): f'--embedding={run} is a run: write --embedding=nn4:{run}',

@@ -267,6 +267,7 @@ OWN = {
         'vgg19_weights': ('nowhere.h5', elsewhere(FACECYCLE + 'test_weights_of_vgg19_are_loaded_when_a_run_begins')),
         'front_end': ('joint', shape()),
         'backward_flow': ('released', WEIGHTS),
+        'code_end': ('l2', elsewhere('tests/models/test_facecycle.py::test_codes_end_as_the_settings_say')),
         'affine': ('linear', shape()),
         'flow_deviation': (0.01, values),
         'noise': (0.5, WEIGHTS),
@@ -364,6 +365,7 @@ OWN = {
         'ema_decay': (0.0, shape()),
     },
     'nn4': {
+        'stand_ins': (12, elsewhere('tests/input_pipeline/test_identities.py::test_boxes_are_those_of_the_stand_ins')),
         'image_size': (64, elsewhere('tests/input_pipeline/test_identities.py::test_small_pictures_are_enlarged')),
         'width': (1 / 8, shape()),
         'loss': ('triplet', shape()),
