@@ -310,7 +310,7 @@ def test_every_arm_of_table_1_has_a_flagfile():
     assert 'train' not in FaceCycle.phases(few) and few.motion_steps == few.motion_schedule_steps
   whole = read('facecycle.cfg')
   assert differences(whole, read('configs/ablations/quick/facecycle_model.cfg')) == {
-      'stage': ('both', '1'), 'motion_steps': (2000, 1000), 'motion_schedule_steps': (2000, 1000)}
+      'stage': ('both', '1'), 'motion_steps': (5000, 2500), 'motion_schedule_steps': (5000, 2500)}
   # A tenth of the tracks of nine tenths of the people.
   assert 10 * 54 == whole.identities * 9 // 10 * whole.images_per_identity // whole.frames_per_track
 
