@@ -140,10 +140,10 @@ def _rendered(config: Any) -> str:
     shown += '; it was measured on further people'
   else:
     shown = f'{config.identities} people of {world}, one in ten of them held out'
-  model = 'built from CC0 data (MakeHuman).'
+  built = 'built from CC0 data (MakeHuman)'
   if config.face_model:
-    model = f'with the face model `{Path(config.face_model).name}`, whose licence binds this model too.'
-  return f'Rendered faces only: {shown}, {model}'
+    built = f'with the face model `{Path(config.face_model).name}`, whose licence binds this model too'
+  return f'Rendered faces only, {built}: {shown}.'
 
 
 def _facts(workdir: str | Path, facts: Mapping[str, str]) -> str:
