@@ -77,6 +77,11 @@ _FACECYCLE_FREE = (*_WHERE, 'tracks', 'p_flip', 'shared_flip', 'image_size')
 _OF_GAME = ('warm_learning_rate', 'learning_rate_decay', 'learning_rate_decay_every', 'fix_norm')
 
 
+def _but(config: Any, free: Sequence[str]) -> dict[str, Any]:
+  """All settings but the free ones."""
+  return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in free}
+
+
 def _settings(config: Any) -> dict[str, Any]:
   """What has to be equal in a fair comparison: each setting that is not free, and the number of generator updates.
 
@@ -85,7 +90,7 @@ def _settings(config: Any) -> dict[str, Any]:
   free = [*_FREE, *(f'{name}_weight' for name in ('image', 'landmark', 'contrastive')
                     if getattr(config, f'{name}_weight') == 0)]
   free += _OF_EMBEDDING if config.condition != 'embedding' else ()
-  values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in free}
+  values = _but(config, free)
   values['warm_steps + train_steps'] = values.pop('warm_steps') + values.pop('train_steps')
   if config.image_weight == 0:
     values = {name: value for name, value in values.items() if name not in _OF_GAME}
@@ -106,7 +111,7 @@ def arm_of(config: Any) -> str:
 
 def _ganfaces_settings(config: Any) -> dict[str, Any]:
   """As `_settings`; an arm without C has no embedding."""
-  values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _GANFACES_FREE}
+  values = _but(config, _GANFACES_FREE)
   return values if config.identity_loss != 'none' else {k: v for k, v in values.items() if k != 'embedding'}
 
 
@@ -154,20 +159,10 @@ def faceoff_arm(config: Any) -> str:
   return faceoff_variant(config) + f'_{pair}' * other
 
 
-def _faceoff_settings(config: Any) -> dict[str, Any]:
-  """As `_settings`."""
-  return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _FACEOFF_FREE}
-
-
 def facecycle_arm(config: Any) -> str:
   """The arm of a `FaceCycleConfig`: `model` is all tracks, 64 pixels, other frames."""
   parts = ['few'] * (config.tracks > 0) + {0.0: [], 1.0: ['flip']}.get(config.p_flip, [f'flip_{config.p_flip:g}'])
   return '_'.join(parts + [f'{config.image_size}'] * (config.image_size != 64)) or 'model'
-
-
-def _facecycle_settings(config: Any) -> dict[str, Any]:
-  """As `_settings`."""
-  return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in _FACECYCLE_FREE}
 
 
 class Table(NamedTuple):
@@ -191,8 +186,8 @@ class Table(NamedTuple):
 TABLES = {
   'gcgan': Table('GC-GAN', TITLES, arm_of, _settings),
   'ganfaces': Table('GANFaces', GANFACES_TITLES, ganfaces_arm, _ganfaces_settings),
-  'faceoff': Table('face-off', FACEOFF_TITLES, faceoff_arm, _faceoff_settings),
-  'facecycle': Table('FaceCycle', FACECYCLE_TITLES, facecycle_arm, _facecycle_settings, one_size=False),
+  'faceoff': Table('face-off', FACEOFF_TITLES, faceoff_arm, lambda config: _but(config, _FACEOFF_FREE)),
+  'facecycle': Table('FaceCycle', FACECYCLE_TITLES, facecycle_arm, lambda config: _but(config, _FACECYCLE_FREE), False),
 }
 
 

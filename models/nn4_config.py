@@ -58,9 +58,9 @@ class NN4Config(DataConfig, RunConfig):
   def people(self) -> int:
     """Training people, for loss=softmax: `classes`, those of the stand-ins, or of the rendered people, of whom a tenth
     is held out."""
-    if self.classes or self.alignment != 'box':
-      return self.classes or self.identities - max(2, round(self.identities / 10))
-    return math.ceil(self.stand_ins / self.images_per_identity)
+    if self.alignment == 'box':
+      return self.classes or math.ceil(self.stand_ins / self.images_per_identity)
+    return self.classes or self.identities - max(2, round(self.identities / 10))
 
   @classmethod
   def tiny(cls, **changes) -> 'NN4Config':

@@ -267,7 +267,7 @@ OWN = {
         'vgg19_weights': ('nowhere.h5', elsewhere(FACECYCLE + 'test_weights_of_vgg19_are_loaded_when_a_run_begins')),
         'front_end': ('joint', shape()),
         'backward_flow': ('released', WEIGHTS),
-        'code_end': ('l2', elsewhere('tests/models/test_facecycle.py::test_codes_end_as_the_settings_say')),
+        'code_end': ('l2', elsewhere(FACECYCLE + 'test_codes_end_as_the_settings_say')),
         'affine': ('linear', shape()),
         'flow_deviation': (0.01, values),
         'noise': (0.5, WEIGHTS),
